@@ -1,0 +1,227 @@
+"""From logits to probabilities that are true at the camera's own prevalence. Pure.
+
+p = sigmoid(logit ÷ temperature + offset): the temperature cures over-confidence, the offset puts
+right the prior shift between what the network was shown (often half trucks) and the road (5%).
+
+Crowd labels err, and at 5% prevalence one wrong label in fifty among pictures without a truck is
+as frequent as half of the trucks. So a label enters as what it is, a likelihood ratio: of the
+votes given a truck, to the votes given none.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline import metrics
+
+THRESHOLD = 0.5
+SUREST = 0.995  # no label, however unanimous, is surer than this
+_FLAWS = (0.002, 0.01, 0.02, 0.04, 0.07, 0.1)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Temperature and prevalences: ``shown`` while learning, ``natural`` on the road.
+
+    ``bias`` is what held-out rows still ask to be added to the log odds; ``flaw`` the share of
+    labels that are wrong however sure their votes made them.
+    """
+
+    temperature: float = 1.0
+    shown: float = 0.5
+    natural: float = 0.5
+    bias: float = 0.0
+    flaw: float = 0.002
+
+    @property
+    def offset(self) -> float:
+        """What is added to the log odds: prior shift and bias.
+
+        >>> round(Calibration(shown=0.5, natural=0.05).offset, 3)
+        -2.944
+        """
+        return _log_odds(self.natural) - _log_odds(self.shown) + self.bias
+
+    def p_truck(self, logits: ArrayLike) -> Floats:
+        """Return probabilities at the natural prevalence.
+
+        >>> Calibration(shown=0.5, natural=0.05).p_truck([0.0]).round(3).tolist()
+        [0.05]
+        """
+        z = np.asarray(logits, dtype=np.float64) / self.temperature + self.offset
+        return sigmoid(z)
+
+    @classmethod
+    def of_card(cls, card: dict[str, Any]) -> Calibration:
+        """Return the calibration a model card holds."""
+        prior = card["prior"]
+        bias = float(prior.get("bias", 0.0))
+        return cls(float(card["temperature"]), float(prior["shown"]), float(prior["natural"]), bias)
+
+
+def calibrate(
+    logits: ArrayLike, label_p: ArrayLike, weights: ArrayLike, *, shown: float, prior: float
+) -> Calibration:
+    """Fit a calibration to held-out logits, at natural prevalence by the sampling weights.
+
+    Enrichment picks pictures by what is in them, so it shifts more than the prior: vans are as
+    over-represented as trucks. Only weighting each row by the footage it stands for undoes that.
+
+    Args:
+        logits: ``[n]``, by networks that never saw the rows.
+        label_p: ``[n]`` probability of a truck as the labels alone have it.
+        weights: ``[n]`` sampling weights.
+        shown: prevalence the networks learned at, by balancing.
+        prior: prevalence among the labelled rows, which ``label_p`` assumes.
+    """
+    z, w = np.asarray(logits, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    shown, prior = (min(max(v, 1e-3), 1 - 1e-3) for v in (shown, prior))
+    if not len(z):
+        return Calibration(shown=shown, natural=prior)
+    w = np.minimum(w, np.quantile(w, 0.98))
+    w = w * (w.sum() / (w**2).sum())  # as many rows as they are worth (Kish 1965)
+    natural = float(np.clip((w * np.asarray(label_p)).sum() / w.sum(), 1e-3, 1 - 1e-3))
+    to_road = _log_odds(natural) - _log_odds(shown)
+
+    def fit(flaw: float) -> tuple[float, float, float]:
+        odds = likelihood_ratio(label_p, prior, flaw)
+        said, unsaid = odds / (1 + odds), 1 / (1 + odds)
+
+        def cost(log_t: float, bias: float) -> float:
+            p = sigmoid(z / math.exp(log_t) + to_road + bias)
+            likelihood = (w * np.log(p * said + (1 - p) * unsaid)).sum()
+            # Two rows' worth of belief that nothing is to be mended.
+            return float(-likelihood) + 0.5 * log_t**2 + 0.1 * bias**2
+
+        log_t, bias = _lowest(cost)
+        return cost(log_t, bias), log_t, bias
+
+    # Few wrong labels believed to be certain would pass for a network that knows nothing for sure.
+    flaw = min(_FLAWS, key=lambda tried: fit(tried)[0])
+    _, log_t, bias = fit(flaw)
+    return Calibration(math.exp(log_t), shown, natural, bias, flaw)
+
+
+def likelihood_ratio(label_p: ArrayLike, prior: float, flaw: float = 0.002) -> Floats:
+    """Return how much likelier the votes are of a truck than of none.
+
+    With probability ``flaw`` a label is the wrong way round, however sure its votes made it.
+
+    >>> likelihood_ratio([0.5, 0.999], 0.5, 0.01).round(1).tolist()
+    [1.0, 66.1]
+    """
+    q = np.clip(np.asarray(label_p, dtype=np.float64), 1 - SUREST, SUREST)
+    prior = min(max(prior, 1e-3), 1 - 1e-3)
+    odds = q / (1 - q) * ((1 - prior) / prior)
+    said = odds / (1 + odds)
+    return np.asarray(
+        ((1 - flaw) * said + flaw * (1 - said)) / ((1 - flaw) * (1 - said) + flaw * said),
+        dtype=np.float64,
+    )
+
+
+def believed(p: ArrayLike, label_p: ArrayLike, prior: float, flaw: float = 0.002) -> Floats:
+    """Return the probability of a truck given both a held-out prediction ``p`` and the votes.
+
+    Bayes' rule: the prediction is the prior, the votes the evidence.
+
+    >>> believed([0.01, 0.99], [0.8, 0.8], prior=0.5).round(2).tolist()
+    [0.04, 1.0]
+    """
+    q = np.clip(np.asarray(p, dtype=np.float64), 0.002, 0.998)
+    odds = q / (1 - q) * likelihood_ratio(label_p, prior, flaw)
+    return np.asarray(odds / (1 + odds), dtype=np.float64)
+
+
+def natural_prevalence(
+    fitted: Calibration,
+    logits: ArrayLike,
+    label_p: ArrayLike,
+    prior: float,
+    free_logits: ArrayLike = (),
+    rounds: int = 100,
+) -> float:
+    """Return the prevalence on the road from rows drawn at random, by expectation-maximisation.
+
+    After Saerens et al. (2002), with the votes as further evidence: believe at the prevalence so
+    far, average, repeat. ``free_logits`` are unlabelled instants drawn at random; they come in runs
+    of neighbours, so each counts a quarter. Two rows' worth of ``fitted.natural`` steady it.
+    """
+    z = np.concatenate([np.asarray(logits, float), np.asarray(free_logits, float)])
+    ratio = np.ones(len(z))
+    ratio[: np.size(logits)] = likelihood_ratio(label_p, prior, fitted.flaw)
+    weight = np.full(len(z), 0.25)
+    weight[: np.size(logits)] = 1.0
+    share = fitted.natural
+    for _ in range(rounds):
+        p = replace(fitted, natural=share).p_truck(z)
+        odds = p / (1 - p + 1e-12) * ratio
+        belief = odds / (1 + odds)
+        total = float((weight * belief).sum()) + 2 * fitted.natural
+        share = min(max(total / (float(weight.sum()) + 2), 1e-3), 1 - 1e-3)
+    return share
+
+
+def effective_counts(
+    truth: ArrayLike, p: ArrayLike, weights: ArrayLike, threshold: float = THRESHOLD
+) -> metrics.Confusion:
+    """Return the confusion counts that carry the weighted error rates at Kish's effective sizes.
+
+    Sensitivity and specificity read off them hold at natural prevalence, and they claim no more
+    certainty than the weighted sample has. With equal weights they are the plain counts. ``truth``
+    may be soft: a row believed to be a truck by 0.8 counts 0.8 as one.
+
+    >>> effective_counts([1, 1, 0, 0], [0.9, 0.2, 0.6, 0.1], [1, 1, 1, 1])
+    Confusion(tp=1.0, fn=1.0, fp=1.0, tn=1.0)
+    """
+    y = np.asarray(truth, dtype=np.float64)
+    yes = np.asarray(p, dtype=np.float64) >= threshold
+    w = np.asarray(weights, dtype=np.float64)
+
+    def parts(mass: Floats, belief: Floats) -> tuple[float, float]:
+        if not mass.sum():
+            return 0.0, 0.0
+        # Half-believed rows are half a row each: sizes in rows, not in squares of beliefs.
+        n = float(belief.sum() * (mass.sum() / belief.sum()) ** 2 / _mean(w**2, belief))
+        hit = n * float(mass[yes].sum() / mass.sum())
+        return hit, n - hit
+
+    (tp, fn), (fp, tn) = parts(w * y, y), parts(w * (1 - y), 1 - y)
+    return metrics.Confusion(*(max(round(v, 3), 0.0) for v in (tp, fn, fp, tn)))
+
+
+def sigmoid(z: Floats) -> Floats:
+    """Return 1 ÷ (1 + exp(−z)), safe at the ends."""
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(z, -60.0, 60.0))), dtype=np.float64)
+
+
+def _mean(values: Floats, weights: Floats) -> float:
+    return float((values * weights).sum() / weights.sum())
+
+
+def _lowest(cost: Any) -> tuple[float, float]:  # noqa: ANN401 - a function of two numbers
+    """Minimise over log temperature and bias: a coarse grid, then ever finer about the best."""
+    best, reach = (0.0, 0.0), (2.0, 3.0)
+    for _ in range(7):
+        tries = [
+            (
+                min(max(best[0] + reach[0] * i / 4, math.log(0.2)), math.log(10.0)),
+                best[1] + reach[1] * j / 4,
+            )
+            for i in range(-4, 5)
+            for j in range(-4, 5)
+        ]
+        best = min(tries, key=lambda tried: cost(*tried))
+        reach = (reach[0] / 3, reach[1] / 3)
+    return best
+
+
+def _log_odds(p: float) -> float:
+    return math.log(p / (1 - p))

@@ -1,0 +1,72 @@
+"""Parked trucks: stays far longer than any likely queue, one passage each at most."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.counting.evidence import Cells
+from pipeline.counting.passages import runs
+from pipeline.counting.records import Classifier, CountParams, Dwell, Flags, Floats, Passage
+
+
+def set_parked_aside(
+    cells: Cells, classifier: Classifier, dwell: Dwell, params: CountParams
+) -> tuple[Cells, list[Passage]]:
+    """Take stays far beyond any likely queue of trucks out of the cells: one passage each.
+
+    A stay is parked when nearly unbroken presence lasts ``parked_dwells`` mean busy periods; an
+    M/G/∞ zone is busy for (e^ρ - 1) / ρ dwells at a time, ρ being the load of the hours around.
+    """
+    width = max(1, round(dwell.mean_s / cells.width_s))
+    full = classifier.sensitivity - 0.15 * (classifier.sensitivity + classifier.specificity - 1)
+    surplus = (1 - full) * cells.positives - full * cells.negatives
+    vote = np.convolve(surplus, np.ones(2 * width + 1), mode="same")
+    starts, ends = runs(vote > 1e-9)
+    longest = params.parked_dwells * dwell.mean_s / cells.width_s
+    around = round(7200.0 / cells.width_s)
+    calm = np.concatenate(([0], np.cumsum(cells.seen)))
+    taken: Floats = np.zeros(vote.size)
+    for first, last in zip(starts, ends, strict=True):
+        if last - first <= longest:
+            taken[first:last] = 1.0
+    taken = np.concatenate(([0.0], np.cumsum(taken)))
+    parked: list[tuple[int, int]] = []
+    for first, last in zip(starts, ends, strict=True):
+        if last - first <= longest:
+            continue
+        low, high = max(first - around, 0), min(last + around, vote.size)
+        rest = max(calm[high] - calm[low] - (last - first), 1)
+        load = -np.log1p(-min((taken[high] - taken[low] + width) / (rest + width), 0.9))
+        if last - first > longest * np.expm1(load) / load:
+            parked.append((int(first), int(last)))
+    present = cells.positives > cells.negatives
+    parked = [_widened(present, first, last, 2 * width) for first, last in parked]
+    if not parked:
+        return cells, []
+    free = np.ones(vote.size)
+    for first, last in parked:
+        free[max(first - 1, 0) : last + 1] = 0.0
+    kept = replace(
+        cells,
+        positives=cells.positives * free,
+        negatives=cells.negatives * free,
+        beyond=cells.beyond * free,
+        seen=cells.seen & (free > 0),
+    )
+    start, step = cells.start_s, cells.width_s
+    return kept, [
+        Passage("", start + first * step, start + last * step, 1.0, 1.0, 1.0, ("parked",))
+        for first, last in parked
+    ]
+
+
+def _widened(present: Flags, first: int, last: int, most: int) -> tuple[int, int]:
+    """Return a stretch grown over the positive cells that smoothing left at its ends."""
+    begin, end = first, last
+    while begin > max(first - most, 0) and present[begin - 1]:
+        begin -= 1
+    while end < min(last + most, present.size) and present[end]:
+        end += 1
+    return begin, end

@@ -1,0 +1,109 @@
+"""From posterior presence to single passages: the receipts behind a count.
+
+A passage is a stretch in which a truck is more likely on the zone than not. Its ends are moved to
+the mid-point between the frames that best part "no truck" from "truck".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.counting.evidence import Cells, Evidence
+from pipeline.counting.model import Fit
+from pipeline.counting.records import Flags, Floats, Indices, Passage, ZoneScores
+
+
+def runs(flag: Flags) -> tuple[Indices, Indices]:
+    """Return first and one-past-last indices of each stretch of True.
+
+    >>> runs(np.array([False, True, True, False, True]))
+    (array([1, 4]), array([3, 5]))
+    """
+    change = np.diff(np.concatenate(([0], flag.astype(np.int8), [0])))
+    return np.flatnonzero(change == 1), np.flatnonzero(change == -1)
+
+
+def _edge(at_s: Floats, strength: Floats, lower: float, upper: float, rising: bool) -> float:
+    """Return the instant in [lower, upper] that best parts negative from positive frames."""
+    first, last = np.searchsorted(at_s, [lower, upper])
+    if last - first < 2:
+        return (lower + upper) / 2
+    part = strength[first:last] if rising else -strength[first:last]
+    turn = int(np.argmin(np.concatenate(([0.0], np.cumsum(part)))))
+    if turn == 0:
+        return float(at_s[first]) if first == 0 else float(at_s[first - 1] + at_s[first]) / 2
+    if first + turn >= at_s.size:
+        return float(at_s[-1])
+    return float(at_s[first + turn - 1] + at_s[first + turn]) / 2
+
+
+def list_passages(
+    scores: ZoneScores, evidence: Evidence, cells: Cells, fit: Fit, floor: float = 0.5
+) -> list[Passage]:
+    """List the passages of one zone in order of time."""
+    starts, ends = runs(fit.busy > floor)
+    strength = np.where(evidence.positive, 1.0, -1.0)
+    total = np.concatenate(([0.0], np.cumsum(fit.arrivals)))
+    out = []
+    since = 0
+    for first, last in zip(starts, ends, strict=True):
+        left = cells.start_s + first * cells.width_s
+        right = cells.start_s + last * cells.width_s
+        entered, exited = left, right
+        if cells.width_s > 1.5 * evidence.interval_s:
+            half = min(cells.width_s, (right - left) / 2)
+            entered = _edge(evidence.at_s, strength, left - cells.width_s, left + half, True)
+            exited = _edge(evidence.at_s, strength, right - half, right + cells.width_s, False)
+        inside = scores.p_truck[slice(*np.searchsorted(scores.at_s, [entered, exited]))]
+        flags = []
+        cut = first == 0 or not cells.seen[first - 1] or not cells.seen[last]
+        trucks = float(total[last] - total[max(first - 2, since)])
+        since = last
+        if cut:
+            flags.append("cut")
+        if trucks > 1.5:
+            flags.append("merged")
+        if float(fit.busy[first:last].max()) < 0.9:
+            flags.append("weak")
+        peak = float(inside.max()) if inside.size else float(fit.busy[first:last].max())
+        mean = float(inside.mean()) if inside.size else peak
+        out.append(
+            Passage(scores.zone, entered, exited, peak, mean, max(trucks, 0.0), tuple(flags))
+        )
+    return out
+
+
+def straddling(
+    passages: Sequence[Passage], alike: float = 0.75, weak: float = 0.75, strong: float = 0.9
+) -> list[Passage]:
+    """Flag passages that are the second sight of a truck filling two zones of one movement.
+
+    Two passages in different zones are one truck when their times coincide nearly entirely
+    (intersection over union at least ``alike``) and one is only weakly seen (mean score at most
+    ``weak``) while the other is plain (at least ``strong``): two trucks abreast are both plain.
+    """
+    ordered = sorted(passages, key=lambda one: (one.entered_s, one.zone))
+    echo: set[int] = set()
+    for i, one in enumerate(ordered):
+        for j in range(i + 1, len(ordered)):
+            other = ordered[j]
+            if other.entered_s >= one.exited_s:
+                break
+            if other.zone == one.zone or i in echo or j in echo:
+                continue
+            both = min(one.exited_s, other.exited_s) - other.entered_s
+            either = max(one.exited_s, other.exited_s) - one.entered_s
+            low, high = sorted((i, j), key=lambda k: ordered[k].mean_p)
+            if (
+                both / either >= alike
+                and ordered[low].mean_p <= weak
+                and ordered[high].mean_p >= strong
+            ):
+                echo.add(low)
+    return [
+        replace(one, flags=(*one.flags, "straddle"), trucks=0.0) if i in echo else one
+        for i, one in enumerate(ordered)
+    ]

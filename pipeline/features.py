@@ -1,0 +1,305 @@
+"""``features/features.parquet``: a row per site and session, from what was known at its open.
+
+The row of a session uses publications with ``as_of`` before the session opens and nothing else, so
+publishing more later never changes it. Rows run from the first session after the site's first
+publication to the first one after its last; that last row is still open, until its session is.
+
+Days that were sessions of the site's exchange make the series (a Saturday is not compared with a
+Friday); counts of other days serve the calendar adjustment only.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import schemas, store, vintages
+from pipeline.errors import ConfigError, InputError, NotFoundError
+from pipeline.exchanges import sessions
+from pipeline.progress import note
+from pipeline.sitedays import Floats, KnownSite, Row, SiteTotals
+from pipeline.vintages import DAILY, HOURLY
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.cameras import Registry
+    from pipeline.domain import Camera
+    from pipeline.store import Workspace
+
+YEAR_DAYS = 364  # a year that keeps the weekday
+Z_DAYS, Z_LEAST = 60, 20
+STL_DAYS, STL_LEAST, STL_ROUNDS = 182, 28, 3
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site, the movement counted for it and the calendar it is traded on."""
+
+    name: str
+    movement: str
+    timezone: str
+    exchange: str
+
+
+def write_features(
+    ws: Workspace, registry: Registry, movement: str | None = None, tickers: Path | None = None
+) -> tuple[Path, int]:
+    """Write ``features/features.parquet`` (``schemas.FEATURES``); return it and its rows.
+
+    Args:
+        ws: the workspace.
+        registry: says which site has which exchange and movements.
+        movement: which to count; None takes ``out`` where a site has it, else its only or first.
+        tickers: CSV with ``site,ticker``: what the ``ticker`` column holds.
+
+    Raises:
+        NotFoundError: nothing is published, or no site has an exchange.
+        InputError: the ticker file is missing, or names an unknown site.
+    """
+    rows = feature_rows(ws, registry, movement)
+    named = _tickers(tickers, registry) if tickers else {}
+    table = store.table_of(
+        [{**row, "ticker": named.get(row["site"])} for row in rows], schemas.FEATURES
+    )
+    path = ws.vintages.parent / "features.parquet"
+    if not store.same_rows(path, table, schemas.FEATURES):
+        store.write_table(path, table, schemas.FEATURES)
+    return path, table.num_rows
+
+
+def feature_rows(ws: Workspace, registry: Registry, movement: str | None = None) -> list[Row]:
+    """Return the rows of every site, by site and then session; see :func:`write_features`."""
+    known = vintages.instants(ws)
+    if not known:
+        raise NotFoundError(f"nothing is published in {ws.root}.", "Run truck-counter publish.")
+    sites = list(_sites(registry, movement))
+    if not sites:
+        raise NotFoundError(
+            "no site has an exchange, so there are no sessions.",
+            'Give its cameras one in cameras.toml, e.g. exchange = "XNYS".',
+        )
+    days = [store.read_table(DAILY.vintage(ws, i), DAILY.schema) for i in known]
+    hours = [HOURLY.vintage(ws, i) for i in known]
+    hourly = [store.read_table(p, HOURLY.schema) if p.is_file() else None for p in hours]
+    return [row for site in sites for row in _site_rows(site, known, days, hourly)]
+
+
+def _sites(registry: Registry, movement: str | None) -> Iterator[Site]:
+    newest = [registry.camera(camera_id) for camera_id in registry.ids]
+    for name in sorted({camera.site for camera in newest}):
+        cameras = [camera for camera in newest if camera.site == name]
+        exchange = next((c.exchange for c in cameras if c.exchange), None)
+        if exchange is None:
+            note(f"site {name} left out: none of its cameras has an exchange")
+            continue
+        yield Site(name, movement or _movement(cameras), cameras[0].timezone, exchange)
+
+
+def _movement(cameras: Sequence[Camera]) -> str:
+    found = {zone.movement for camera in cameras for zone in camera.zones}
+    return next((m for m in ("out", "all") if m in found), min(found))
+
+
+def _site_rows(
+    site: Site,
+    known: Sequence[dt.datetime],
+    days: Sequence[pa.Table],
+    hourly: Sequence[pa.Table | None],
+) -> Iterator[Row]:
+    """Replay the publications of one site and yield its row at each session's open."""
+    daily = [_of_site(table, site).to_pylist() for table in days]
+    published = [i for i, rows in enumerate(daily) if rows]
+    if not published:
+        return
+    dates = [row["date"].date() for rows in daily for row in rows]
+    cameras = {row["camera_id"] for rows in daily for row in rows}
+    state = KnownSite(cameras, min(dates), max(dates))
+    calendar = sessions(site.exchange, min(dates), known[published[-1]].date())
+    open_days = np.array([state.first + dt.timedelta(i) in calendar for i in _days(state)])
+    taken = 0
+    for session, opens_at in calendar.items():
+        before = bisect_left(known, opens_at)
+        for i in range(taken, before):
+            _take(state, site, daily[i], hourly[i])
+        taken = max(taken, before)
+        if state.as_of is not None:
+            row = features(state.totals(), open_days, state)
+            stale = None if row["date"] is None else (session - row["date"].date()).days
+            yield {**_row(site, session, opens_at, state), **row, "staleness_days": stale}
+        if before > published[-1]:
+            return
+
+
+def _days(state: KnownSite) -> range:
+    return range(state.count.shape[1])
+
+
+def _of_site(table: pa.Table, site: Site) -> pa.Table:
+    import pyarrow.compute as pc
+
+    own = pc.and_(pc.equal(table["site"], site.name), pc.equal(table["movement"], site.movement))
+    return table.filter(own)
+
+
+def _take(state: KnownSite, site: Site, daily: Sequence[Row], hourly: pa.Table | None) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for row in daily:
+        state.publish(row)
+    if hourly is not None:
+        own = _of_site(hourly, site)
+        local = pc.hour(own["hour_start_at"].cast(pa.timestamp("us", tz=site.timezone)))
+        columns = own.select(["camera_id", "date", "hour_start_at", "truck_count"])
+        for row in columns.append_column("local_hour", local).to_pylist():
+            state.publish_hour(row)
+
+
+def _row(site: Site, session: dt.date, opens_at: dt.datetime, state: KnownSite) -> Row:
+    return {
+        "site": site.name,
+        "session": dt.datetime.combine(session, dt.time()),
+        "movement": site.movement,
+        "as_of": state.as_of,
+        "tradable_from": opens_at,
+    }
+
+
+def features(totals: SiteTotals, open_days: NDArray[np.bool_], state: KnownSite) -> Row:
+    """Return what a site's totals say; every figure is null where too little is known."""
+    series = np.flatnonzero(open_days)
+    counted = series[np.isfinite(totals.total[series])]
+    if not len(counted):
+        return {**dict.fromkeys(_FIGURES), "cameras": 0, "quality": "insufficient"}
+    day = int(counted[-1])
+    upto = series[series <= day]
+    x = totals.total
+    figures = {
+        "level": x[day],
+        "level_lo": totals.lo[day],
+        "level_hi": totals.hi[day],
+        **_means(totals, upto, 5),
+        **_means(totals, upto, 20),
+        "change_year": _change_year(x, upto, day),
+        "change_weekday": _ratio(x[day], _mean(x[[d for d in _weeks_before(day) if d >= 0]], 2)),
+        "robust_z": robust_z(x[counted[:-1]][-Z_DAYS:], x[day]),
+        "adjusted_level": adjusted_level(x[: day + 1], open_days[: day + 1]),
+        "night_share": state.night_share(day),
+        "coverage": totals.coverage[day],
+    }
+    date = totals.first + dt.timedelta(day)
+    return {
+        **{name: float(v) if np.isfinite(v) else None for name, v in figures.items()},
+        "date": dt.datetime.combine(date, dt.time()),
+        "cameras": int(totals.cameras[day]),
+        "quality": state.worst_quality(day),
+    }
+
+
+_FIGURES = tuple(f.name for f in schemas.FEATURES if f.nullable and f.name != "ticker")
+
+
+def _means(totals: SiteTotals, upto: NDArray[np.int64], n: int) -> dict[str, float]:
+    """Return the mean of the last ``n`` sessions; its ends are the means of the ends.
+
+    One model counted all those days: its errors do not average out.
+    """
+    last = upto[-n:]
+    ends = (("", totals.total), ("_lo", totals.lo), ("_hi", totals.hi))
+    return {f"mean_{n}{end}": _mean(values[last], (n + 1) // 2) for end, values in ends}
+
+
+def _mean(values: Floats, least: int) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) >= least else np.nan
+
+
+def _ratio(now: float, then: float) -> float:
+    return now / then - 1 if then > 0 else np.nan
+
+
+def _weeks_before(day: int) -> list[int]:
+    return [day - 7 * k for k in range(1, 5)]
+
+
+def _change_year(x: Floats, upto: NDArray[np.int64], day: int) -> float:
+    """Return the 5-session mean over that of a year (52 weeks) before, less one."""
+    then = upto[upto <= day - YEAR_DAYS]
+    return _ratio(_mean(x[upto[-5:]], 3), _mean(x[then[-5:]], 3))
+
+
+def robust_z(past: Floats, now: float) -> float:
+    """Return how many robust standard deviations ``now`` lies above the median of the past.
+
+    The deviation is 1.4826 times the median absolute deviation, which is that of a normal sample.
+
+    >>> round(robust_z(np.arange(21.0), 20.0), 3)      # median 10, MAD 5
+    1.349
+    """
+    if len(past) < Z_LEAST:
+        return np.nan
+    middle = float(np.median(past))
+    deviation = 1.4826 * float(np.median(np.abs(past - middle)))
+    return (now - middle) / deviation if deviation > 0 else np.nan
+
+
+def adjusted_level(x: Floats, open_days: NDArray[np.bool_]) -> float:
+    """Return the last value less its day-of-week effect, by STL on the past half year.
+
+    Holidays (weekdays without a session) and unknown days are filled with the median of the same
+    weekday before the fit, so that a bank holiday does not bend the season. (Cleveland et al. 1990,
+    *STL: A seasonal-trend decomposition procedure based on loess*, robust, period 7.)
+
+    Args:
+        x: ``float[n]`` daily totals up to the day that is adjusted, NaN where unknown.
+        open_days: ``bool[n]``, which days were sessions.
+    """
+    begins = max(int(np.isfinite(x).argmax()), len(x) - STL_DAYS)
+    x, usual = x[begins:].copy(), open_days[begins:]
+    if len(x) < STL_LEAST:
+        return np.nan
+    weekday = np.arange(len(x)) % 7
+    for k in range(7):
+        same = weekday == k
+        trading = same & usual if usual[same].any() else same
+        known = trading & np.isfinite(x)
+        if not known.any():
+            return np.nan
+        x[same & ~known] = np.median(x[known])
+    try:
+        from statsmodels.tsa.seasonal import STL  # type: ignore[import-untyped]
+    except ImportError:  # a column that is there on one machine only would be worse
+        raise ConfigError(
+            "adjusted_level needs statsmodels, which is not installed.", "pip install statsmodels."
+        ) from None
+
+    seasonal = STL(x, period=7, robust=True).fit(outer_iter=STL_ROUNDS).seasonal
+    return float(x[-1] - np.asarray(seasonal)[-1])
+
+
+def _tickers(path: Path, registry: Registry) -> dict[str, str]:
+    """Read the user's ``site,ticker`` file."""
+    if not path.is_file():
+        raise NotFoundError(f"no such file: {path}.", "Give a CSV with site,ticker.")
+    sites = {camera.site for camera in registry.entries}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        if not {"site", "ticker"} <= set(reader.fieldnames or ()):
+            raise InputError(f"{path} has no columns site,ticker.", "Write them in its first line.")
+        named = {row["site"]: row["ticker"] for row in reader}
+    unknown = sorted(set(named) - sites)
+    if unknown:
+        raise InputError(
+            f"{path}: unknown site {unknown[0]!r}.",
+            f"cameras.toml has: {', '.join(sorted(sites))}.",
+        )
+    return named

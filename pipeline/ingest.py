@@ -1,0 +1,386 @@
+"""Footage files → the ``clips`` tables: when each clip was filmed, and what it truly holds.
+
+A clip's start comes from its file name (``clip_start`` of the registry), everything else from
+decoding it once (``pipeline.verify``). That result is kept under ``clips/<camera>/verified/`` by
+the file's content, as soon as it is there: an ingest that is stopped goes on where it was, and a
+second one decodes nothing. The footage itself is only ever read.
+
+One table per camera-local day, ``clips/<camera>/<day>.parquet``, one row per clip that touches the
+day: a clip that spans midnight is a row of both. Files whose name tells no start have no day; they
+are rows of ``clips/<camera>/unplaced.parquet``, quarantined, with ``started_at`` 1970-01-01.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import glob
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import localtime, schemas, store
+from pipeline.domain import Camera, Clip
+from pipeline.progress import note, track
+from pipeline.verify import Verification, to_json, verification, verify
+
+if TYPE_CHECKING:
+    from pipeline.cameras import Registry
+    from pipeline.store import Workspace
+
+WORKERS = 2
+RULES = 3  # raise it when verification judges differently: cached results of other rules are void
+UNPLACED_AT = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".ts", ".wmv", ".asf")
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an ingest did: ``clips`` are the rows it wrote, ``decoded`` how many were new."""
+
+    clips: tuple[Clip, ...]
+    decoded: int
+    days: int
+    remarks: tuple[str, ...] = ()
+
+    def tally(self) -> dict[str, int]:
+        """Count the clips by status."""
+        statuses = [clip.status for clip in self.clips]
+        return {name: statuses.count(name) for name in ("ok", "partial", "quarantined")}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        bad = [clip for clip in self.clips if clip.status != "ok"]
+        return {
+            "clips": len(self.clips),
+            **self.tally(),
+            "decoded": self.decoded,
+            "days": self.days,
+            "remarks": list(self.remarks),
+            "not_ok": [
+                {"camera_id": c.camera_id, "uri": c.uri, "status": c.status, "reason": c.reason}
+                for c in bad
+            ],
+        }
+
+    def as_text(self) -> str:
+        """Return it as lines for a person."""
+        counts = ", ".join(f"{n} {status}" for status, n in self.tally().items())
+        lines = [f"{len(self.clips)} clip(s) on {self.days} camera-day(s): {counts}"]
+        lines += [
+            f"{clip.status}: {clip.uri}: {clip.reason}"
+            for clip in self.clips
+            if clip.status != "ok"
+        ]
+        return "\n".join([*lines, f"{self.decoded} decoded, the others known", *self.remarks])
+
+
+@dataclass(frozen=True)
+class _File:
+    """A footage file, the registry entry it belongs to, and its start where the name tells it."""
+
+    path: Path
+    camera: Camera
+    started_at: dt.datetime | None
+    refused: str = ""
+
+
+def ingest(
+    ws: Workspace,
+    registry: Registry,
+    camera_ids: Iterable[str] = (),
+    first_day: dt.date | None = None,
+    last_day: dt.date | None = None,
+    on_progress: Callable[[Clip], None] | None = None,
+) -> Report:
+    """Bring the clips tables up to date with the footage.
+
+    Args:
+        ws: the workspace; sources are relative to its root.
+        registry: the cameras.
+        camera_ids: which of them; none means all.
+        first_day: first camera-local day; None: wherever the footage begins.
+        last_day: last camera-local day, included; None: wherever the footage ends.
+        on_progress: called with every clip as its result comes.
+
+    Raises:
+        NotFoundError: an unknown camera.
+        StoreError: a table cannot be written.
+    """
+    clips: list[Clip] = []
+    remarks: list[str] = []
+    decoded = days = 0
+    for camera_id in registry.chosen(camera_ids):
+        entries = [camera for camera in registry.entries if camera.id == camera_id]
+        files = _files(ws, entries)
+        if not files:
+            remarks.append(f"{camera_id}: no file matches {entries[-1].source}")
+        wanted = _within(files, first_day, last_day)
+        found, new = _verified(ws, camera_id, wanted, on_progress)
+        decoded += new
+        clips += found
+        days += _write_days(ws, entries, found, first_day, last_day)
+    return Report(tuple(clips), decoded, days, tuple(remarks))
+
+
+def clip_start(stem: str, camera: Camera) -> dt.datetime | None:
+    """Return the UTC instant that a file name tells, or None where it tells none.
+
+    A pattern without ``%z`` gives camera-local time, unless it ends in a literal ``Z`` (UTC). A
+    local time that happens twice is the first of the two.
+
+    >>> from pipeline.domain import Camera
+    >>> camera = Camera("a", "s", "America/Chicago", "*.mp4", ())
+    >>> clip_start("2026-01-31T060000+0000", camera).isoformat()
+    '2026-01-31T06:00:00+00:00'
+    """
+    try:
+        start = dt.datetime.strptime(stem, camera.clip_start)  # noqa: DTZ007 - set below
+    except ValueError:
+        return None
+    if start.tzinfo is None:
+        utc = camera.clip_start.endswith("Z")
+        start = start.replace(tzinfo=dt.UTC if utc else localtime.zone_info(camera.timezone))
+    try:
+        return start.astimezone(dt.UTC)
+    except OverflowError:
+        return None
+
+
+def clip_id(uri: str) -> str:
+    """Return a clip's id: its file name's stem, made safe, and a hash of where it lies.
+
+    >>> clip_id("footage/gate/2026-01-31T060000+0000.mp4")
+    '2026-01-31T060000-0000-2e73be61'
+    """
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(uri).stem).strip(".-_")[:80] or "clip"
+    return f"{re.sub(r'[.]{2,}', '.', stem)}-{_short_hash(uri)}"
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """Return the BLAKE2b hash of a file's bytes (32 hex digits)."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as source:
+        while chunk := source.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _files(ws: Workspace, entries: Sequence[Camera]) -> list[_File]:
+    """Find a camera's footage; a file goes with the registry entry in force when it starts."""
+    found: dict[Path, _File] = {}
+    for camera in sorted(entries, key=lambda entry: entry.valid_from):
+        for path in _matching(ws, camera):
+            started_at = clip_start(path.stem, camera)
+            day = started_at and localtime.local_day(started_at, camera.timezone)
+            if path in found and (day is None or day < camera.valid_from):
+                continue
+            refused = _refused(path, _fixed_part(ws, camera))
+            found[path] = _File(path, camera, started_at, refused)
+    return sorted(found.values(), key=lambda f: (f.started_at or UNPLACED_AT, f.path))
+
+
+def _matching(ws: Workspace, camera: Camera) -> Iterator[Path]:
+    if "://" in camera.source:  # live: what `record` wrote
+        pattern = f"footage/{camera.id}/**/*"
+        names = [n for n in _glob(ws, pattern) if n.lower().endswith(SUFFIXES)]
+    else:
+        names = _glob(ws, camera.source)
+    for name in names:
+        path = ws.root / name
+        if not path.is_dir():
+            yield path
+
+
+def _glob(ws: Workspace, pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, root_dir=ws.root, recursive=True))
+
+
+def _fixed_part(ws: Workspace, camera: Camera) -> Path:
+    """Return the folder named by a source before its first wildcard."""
+    source = f"footage/{camera.id}/*" if "://" in camera.source else camera.source
+    parts = Path(source).parts
+    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return ws.root.joinpath(*parts[:fixed])
+
+
+def _refused(path: Path, folder: Path) -> str:
+    """Say why a path may not even be opened, if so."""
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return "a link that leads nowhere"
+    if not real.is_relative_to(folder.resolve()):
+        return "a link that leads out of the camera's footage folder"
+    if not real.is_file():
+        return "not a regular file"
+    return ""
+
+
+def _within(
+    files: Sequence[_File], first_day: dt.date | None, last_day: dt.date | None
+) -> list[_File]:
+    """Keep the files that may touch the days asked for, and those without a day.
+
+    The latest one that starts before the first day may reach into it, so it is kept.
+    """
+    before: list[_File] = []
+    kept: list[_File] = []
+    for file in files:
+        if file.started_at is None:
+            kept.append(file)
+            continue
+        day = localtime.local_day(file.started_at, file.camera.timezone)
+        if first_day is not None and day < first_day:
+            before = [file]
+        elif last_day is None or day <= last_day:
+            kept.append(file)
+    return before + kept
+
+
+def _verified(
+    ws: Workspace,
+    camera_id: str,
+    files: Sequence[_File],
+    on_progress: Callable[[Clip], None] | None,
+) -> tuple[list[Clip], int]:
+    """Verify what is not known yet, two clips at a time, keeping each result as it comes."""
+    clips: list[Clip] = []
+    decoded = 0
+    with ThreadPoolExecutor(WORKERS) as pool:
+        running = [pool.submit(_clip, ws, file) for file in files]
+        try:
+            for done in track(as_completed(running), f"ingest {camera_id}", total=len(running)):
+                clip, new = done.result()
+                clips.append(clip)
+                decoded += new
+                if on_progress is not None:
+                    on_progress(clip)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return sorted(clips, key=lambda clip: (clip.started_at, clip.clip_id)), decoded
+
+
+def _clip(ws: Workspace, file: _File) -> tuple[Clip, bool]:
+    """Return a file's clip, and whether it had to be decoded for it."""
+    found, digest, new = Verification(reason=file.refused), "", False
+    if not file.refused:
+        digest = content_hash(file.path)
+        kept = _kept_at(ws, file.camera.id, digest)
+        known = _known(kept)
+        new = known is None
+        found = known or verify(file.path, on_progress=spoken(file.path.name))
+        if new:
+            store.write_json(kept, {"rules": RULES, **to_json(found)})
+    return _row(ws, file, found, digest), new
+
+
+def spoken(
+    name: str, every_s: float = 5.0, clock: Callable[[], float] = time.monotonic
+) -> Callable[[float, float | None], None]:
+    """Return a listener that tells how far a long clip is: the rate and the time left."""
+    started = shown = clock()
+
+    def hear(at_s: float, whole_s: float | None) -> None:
+        nonlocal shown
+        now = clock()
+        if now - shown < every_s or at_s <= 0:
+            return
+        shown, rate = now, at_s / (now - started)
+        left = f", {max(whole_s - at_s, 0.0) / rate:.0f} s left" if whole_s else ""
+        note(f"{name}: {at_s / 60:.1f} min decoded, {rate:.0f} x real time{left}")
+
+    return hear
+
+
+def _kept_at(ws: Workspace, camera_id: str, digest: str) -> Path:
+    folder = ws.root / "clips" / store.checked_name(camera_id, "camera") / "verified"
+    return folder / digest[:2] / f"{digest}.json"
+
+
+def _known(kept: Path) -> Verification | None:
+    if not kept.is_file():
+        return None
+    record = store.read_json(kept)
+    return verification(record) if record.pop("rules", None) == RULES else None
+
+
+def _row(ws: Workspace, file: _File, found: Verification, digest: str) -> Clip:
+    uri = _uri(ws, file.path)
+    clip = Clip(
+        camera_id=file.camera.id,
+        clip_id=clip_id(uri),
+        uri=uri,
+        # The name tells when the file begins; pictures begin after an undecodable lead.
+        started_at=(file.started_at or UNPLACED_AT) + dt.timedelta(seconds=found.lead_s),
+        duration_s=found.duration_s,
+        frames_expected=found.frames_expected,
+        frames_read=found.frames_read,
+        width_px=found.width_px,
+        height_px=found.height_px,
+        codec=found.codec,
+        status=found.status,
+        reason=found.reason,
+        timebase=found.timebase,
+        content_hash=digest,
+        covered=found.covered if found.status != "quarantined" else (),
+    )
+    if file.started_at is not None:
+        return clip
+    told = f"its name does not tell its start as {file.camera.clip_start!r}"
+    reason = "; ".join(filter(None, [told, found.reason]))
+    return replace(clip, started_at=UNPLACED_AT, status="quarantined", reason=reason, covered=())
+
+
+def _uri(ws: Workspace, path: Path) -> str:
+    return str(path.relative_to(ws.root) if path.is_relative_to(ws.root) else path.absolute())
+
+
+def _write_days(
+    ws: Workspace,
+    entries: Sequence[Camera],
+    clips: Sequence[Clip],
+    first_day: dt.date | None,
+    last_day: dt.date | None,
+) -> int:
+    """Write a table for every day asked for, also where it has no clip; return how many."""
+    camera = entries[-1]
+    by_day: dict[dt.date, list[Clip]] = {}
+    for clip in clips:
+        if clip.started_at != UNPLACED_AT:
+            for day in localtime.touched_days(clip.started_at, clip.duration_s, camera.timezone):
+                by_day.setdefault(day, []).append(clip)
+    known = sorted({*by_day, *ws.days("clips", camera.id)})
+    first, last = first_day or min(known, default=None), last_day or max(known, default=None)
+    days = localtime.days_between(first, last) if first and last else []
+    for day in days:
+        _write(ws.clips(camera.id, day), by_day.get(day, []))
+    unplaced = [clip for clip in clips if clip.started_at == UNPLACED_AT]
+    path = ws.root / "clips" / camera.id / "unplaced.parquet"
+    if unplaced or path.is_file():
+        _write(path, unplaced)
+    return len(days)
+
+
+def _write(path: Path, clips: Sequence[Clip]) -> None:
+    rows = [_as_row(clip) for clip in sorted(clips, key=lambda c: (c.started_at, c.clip_id))]
+    table = store.table_of(rows, schemas.CLIPS)
+    if not store.same_rows(path, table, schemas.CLIPS):
+        store.write_table(path, table, schemas.CLIPS)
+
+
+def _as_row(clip: Clip) -> dict[str, Any]:
+    row = dict(vars(clip))
+    row["covered"] = [{"start_s": start, "end_s": end} for start, end in clip.covered]
+    return row

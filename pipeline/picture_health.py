@@ -1,0 +1,165 @@
+"""Pictures that decode and yet show nothing: frozen, black, overexposed; and a view that moved.
+
+A camera that lies is the commonest source of a wrong count, so stretches without a trustworthy
+view are no exposure. Pure: numpy only. Judged on *thumbnails*, ``uint8[h, w]`` grey made by taking
+every n-th pixel (never averaging: sensor noise must survive), one a second or less, best from
+keyframes: between keyframes an encoder repeats a still scene exactly, frozen or not.
+
+Thresholds are grey levels of 0-255. On seven real clips two keyframes' thumbnails differ by 1.7 on
+average or more, with nothing moving; a repeated picture encoded anew differs by 0.02 or less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pipeline.domain import Span
+
+Fault = Literal["frozen", "black", "overexposed"]
+
+FROZEN_MEAN = 0.1
+FROZEN_MOST = 2  # of the 99th percentile
+FROZEN_S = 10.0
+BLACK_BRIGHTEST = 40  # of the 99th percentile: a lamp or a headlight is enough to be alive
+OVEREXPOSED_DARKEST = 235  # of the 10th percentile
+MOVED_SHARE = 0.03  # of the picture's width
+SAME_VIEW_PEAK = 0.15  # the same view peaks at 0.25 or more, another at 0.05-0.15
+STILL_HERE = 0.5  # of the peak, found without a shift: moved cars and exposure, not the camera
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A stretch of a clip, in seconds, whose pictures cannot be trusted, and why."""
+
+    span: Span
+    fault: Fault
+
+
+def flags(
+    thumbnails: Iterable[tuple[float, NDArray[np.uint8]]], end_s: float | None = None
+) -> Iterator[Flag]:
+    """Find stretches without a view in ``(offset_s, thumbnail)`` pairs, in order of time.
+
+    A fault holds from the first thumbnail that has it to the first that has not (or ``end_s``, or
+    the last thumbnail). Memory does not grow. ``frozen`` must last ``FROZEN_S`` to count.
+
+    >>> black = np.zeros((9, 16), np.uint8)
+    >>> [f.fault for f in flags([(0.0, black), (1.0, black)], end_s=2.0)]
+    ['black']
+    """
+    watch = Watch()
+    for offset_s, thumbnail in thumbnails:
+        yield from watch.see(offset_s, thumbnail)
+    yield from watch.end(end_s)
+
+
+class Watch:
+    """:func:`flags` for someone who has one thumbnail at a time."""
+
+    def __init__(self) -> None:
+        """Start with nothing seen."""
+        self._open: dict[Fault, float] = {}
+        self._before: tuple[float, NDArray[np.uint8]] | None = None
+
+    def see(self, offset_s: float, thumbnail: NDArray[np.uint8]) -> Iterator[Flag]:
+        """Take the next thumbnail; yield the faults that end with it."""
+        now = set(faults(thumbnail))
+        if self._before is not None and is_same(self._before[1], thumbnail) and not now:
+            now.add("frozen")
+            self._open.setdefault("frozen", self._before[0])
+        for fault in [fault for fault in self._open if fault not in now]:
+            yield from self._closed(fault, offset_s)
+        for fault in now:
+            self._open.setdefault(fault, offset_s)
+        self._before = offset_s, thumbnail
+
+    def end(self, end_s: float | None = None) -> Iterator[Flag]:
+        """Yield the faults that last to the end."""
+        last = end_s if end_s is not None else (self._before[0] if self._before else 0.0)
+        for fault in list(self._open):
+            yield from self._closed(fault, last)
+
+    def _closed(self, fault: Fault, end_s: float) -> Iterator[Flag]:
+        start = self._open.pop(fault)
+        if end_s - start >= (FROZEN_S if fault == "frozen" else 0.0):
+            yield Flag((start, end_s), fault)
+
+
+def faults(thumbnail: NDArray[np.uint8]) -> Iterator[Fault]:
+    """Yield what is wrong with one picture by itself."""
+    dark, bright = np.percentile(thumbnail, (10, 99))
+    if bright < BLACK_BRIGHTEST:
+        yield "black"
+    if dark >= OVEREXPOSED_DARKEST:
+        yield "overexposed"
+
+
+def is_same(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> bool:
+    """Tell whether two thumbnails show one and the same picture: not even the noise differs."""
+    if before.shape != after.shape:
+        return False
+    apart = np.abs(before.astype(np.int16) - after)
+    return bool(apart.mean() <= FROZEN_MEAN and np.percentile(apart, 99) <= FROZEN_MOST)
+
+
+def thumbnail_of(grey: NDArray[np.uint8], width: int = 128, height: int = 72) -> NDArray[np.uint8]:
+    """Take about ``width`` x ``height`` evenly spaced pixels of ``uint8[h, w]``."""
+    down, across = max(grey.shape[0] // height, 1), max(grey.shape[1] // width, 1)
+    return grey[down // 2 :: down, across // 2 :: across].copy()
+
+
+def shift_between(
+    reference: NDArray[np.uint8], thumbnail: NDArray[np.uint8]
+) -> tuple[int, int, float]:
+    """Return how far a view moved, ``(right, down)`` in thumbnail pixels, and how sure that is.
+
+    The sureness is near 1 for the same scene and below 0.15 for another; see :func:`has_moved`.
+    """
+    surface = _likeness(reference, thumbnail)
+    down, right = np.unravel_index(int(surface.argmax()), surface.shape)
+    height, width = reference.shape
+    return int(right) - width // 2, int(down) - height // 2, float(surface.max())
+
+
+def has_moved(reference: NDArray[np.uint8], thumbnail: NDArray[np.uint8]) -> bool:
+    """Tell whether the camera looks elsewhere than in its reference picture.
+
+    Either the scene is found clearly better somewhere further off than ``MOVED_SHARE`` of the
+    width, or nowhere (turned away, or covered). Lighting changes leave edges where they are. One
+    picture may err, with a lorry in front of the lens: ask for several in a row.
+    """
+    if reference.shape != thumbnail.shape:
+        return True
+    surface = _likeness(reference, thumbnail)
+    reach = max(round(MOVED_SHARE * reference.shape[1]), 1)
+    down, right = (size // 2 for size in surface.shape)
+    here = surface[down - reach : down + reach + 1, right - reach : right + reach + 1].max()
+    return bool(surface.max() < SAME_VIEW_PEAK or here < surface.max() * STILL_HERE)
+
+
+def _likeness(reference: NDArray[np.uint8], thumbnail: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Phase correlation of edges (Kuglin & Hines 1975), no shift being in the middle.
+
+    It is the inverse transform of the normalised cross-power spectrum: a single peak at the shift.
+    """
+    ours, theirs = (np.fft.rfft2(_edges(picture)) for picture in (reference, thumbnail))
+    cross = theirs * np.conj(ours)
+    surface = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-9), s=reference.shape)
+    centred: NDArray[np.float64] = np.fft.fftshift(surface)
+    return centred
+
+
+def _edges(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return gradient magnitude, faded out towards the border so that it does not count."""
+    grey = np.sqrt(picture.astype(np.float64))  # shadows and highlights alike
+    down, across = np.gradient(grey)
+    window = np.outer(np.hanning(grey.shape[0]), np.hanning(grey.shape[1]))
+    edges: NDArray[np.float64] = np.hypot(down, across) * window
+    return edges
