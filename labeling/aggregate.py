@@ -1,0 +1,325 @@
+"""From many people's votes to one label per frame, and what that says about the people.
+
+Input is the ``annotations`` table as a DataFrame (``frame_id, worker, label``, one row per pair).
+"Can't tell" is an honest abstention: it is evidence for neither class, it lowers agreement, and a
+frame about which half or more of the votes can't tell stays unresolved (``label`` null), as does a
+tie. Every method works on rows put into one canonical order first, so shuffling the input changes
+nothing, to the last bit.
+
+Methods, through crowd-kit: majority; Dawid and Skene 1979 (a confusion matrix per worker); GLAD,
+Whitehill et al. 2009 (ability and difficulty); MACE, Hovy et al. 2013 (spamming).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pipeline.domain import LABELS
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+METHODS: Final = ("dawid_skene", "majority", "glad", "mace")
+
+TIE: Final = 0.05
+"""A posterior this close to one half is a tie: the frame stays unresolved."""
+
+_CODES: Final = {"no_truck": "0", "truck": "1"}
+_PSEUDO_VOTES: Final = ((True, 3), (False, 1))
+"""Per worker and class: votes taken as seen beforehand (right?, how many), a weak prior that the
+worker is right three times in four, so that two lucky votes do not make an infallible worker."""
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """What :func:`aggregate` made of a campaign's votes.
+
+    ``labels``: columns of ``schemas.LABELS``, a row per frame, sorted by frame_id.
+    ``workers``: a row per worker, sorted by name: ``worker, n_annotations, cant_tell_share, skill,
+    sensitivity, specificity, says_truck`` (the last four null where nothing tells them).
+    ``confusion``: a row per worker × truth with the expected number of votes ``truck, no_truck,
+    cant_tell``. ``alpha``: Krippendorff's alpha, NaN where no frame has two votes.
+    """
+
+    labels: pd.DataFrame
+    workers: pd.DataFrame
+    confusion: pd.DataFrame
+    alpha: float
+    method: str
+    label_set_id: str
+
+
+def aggregate(
+    annotations: pd.DataFrame,
+    method: str = "dawid_skene",
+    gold: dict[str, bool] | None = None,
+) -> Aggregation:
+    """Turn votes into labels.
+
+    Args:
+        annotations: ``frame_id, worker, label``; other columns are ignored.
+        method: one of :data:`METHODS`.
+        gold: frames whose truth is known (truck?); they keep it, and teach the method (only
+            ``dawid_skene``) how good each worker is.
+
+    Raises:
+        InputError: no votes, an unknown method or label, or two votes of one worker on a frame.
+    """
+    votes = _canonical(annotations, method)
+    decided = votes[votes["label"] != "cant_tell"]
+    fit: Callable[..., pd.Series] = {
+        "majority": _majority,
+        "dawid_skene": _dawid_skene,
+        "glad": _glad,
+        "mace": _mace,
+    }[method]
+    known = gold or {}
+    p_truck = fit(decided, known) if len(decided) else _empty()
+    for frame in sorted(known):
+        if frame in p_truck.index:
+            p_truck[frame] = float(known[frame])
+    labels = _labels(votes, p_truck, method)
+    confusion = _confusion(votes, p_truck)
+    return Aggregation(
+        labels=labels,
+        workers=_workers(votes, confusion),
+        confusion=confusion,
+        alpha=krippendorff_alpha(decided),
+        method=method,
+        label_set_id=label_set_id(labels),
+    )
+
+
+def label_set_id(labels: pd.DataFrame) -> str:
+    """Return 12 hex digits that name this set of labels: a hash of (frame_id, label), in order."""
+    rows = labels.sort_values("frame_id")
+    known = rows["label"].notna()
+    text = "\n".join(
+        f"{frame}\t{label if told else ''}"
+        for frame, label, told in zip(rows["frame_id"], rows["label"], known, strict=True)
+    )
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def krippendorff_alpha(annotations: pd.DataFrame) -> float:
+    """Return Krippendorff's alpha for nominal votes: 1 perfect, 0 as by chance, NaN undefined.
+
+    With o_ck the pairs of votes (c, k) within a frame, each frame's weighted 1/(m_u − 1), n_c their
+    row sums and n their total: α = 1 − (n − 1) Σ_{c≠k} o_ck ÷ Σ_{c≠k} n_c n_k. Frames with a single
+    vote hold no pair. (Krippendorff, *Computing Krippendorff's Alpha-Reliability*, 2011, part C.)
+    """
+    import pandas as pd
+
+    counts = pd.crosstab(annotations["frame_id"], annotations["label"]).to_numpy(float)
+    if not counts.size:
+        return float("nan")
+    counts = counts[counts.sum(axis=1) >= 2]
+    pairs = counts.sum(axis=1, keepdims=True) - 1.0
+    totals = counts.sum(axis=0)
+    n = totals.sum()
+    by_chance = n * n - (totals**2).sum()
+    if by_chance <= 0:
+        return float("nan")
+    disagreeing = n - (counts * (counts - 1.0) / pairs).sum()
+    return float(1.0 - (n - 1.0) * disagreeing / by_chance)
+
+
+def _canonical(annotations: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Return the three columns in one order, whatever the order given."""
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}.", f"Use one of {', '.join(METHODS)}.")
+    if annotations.empty:
+        raise InputError("there are no annotations to aggregate.", "Import or pull some first.")
+    votes = annotations[["frame_id", "worker", "label"]].astype(str)
+    unknown = sorted(set(votes["label"]) - set(LABELS))
+    if unknown:
+        raise InputError(f"unknown label {unknown[0]!r}.", f"Use one of {', '.join(LABELS)}.")
+    votes = votes.sort_values(["frame_id", "worker"], kind="stable", ignore_index=True)
+    twice = votes[votes.duplicated(["frame_id", "worker"])]
+    if len(twice):
+        frame, worker = twice.iloc[0][["frame_id", "worker"]]
+        raise InputError(f"worker {worker!r} voted twice on frame {frame!r}.", "Keep one vote.")
+    return votes
+
+
+def _empty() -> pd.Series:
+    import pandas as pd
+
+    return pd.Series([], index=pd.Index([], dtype=str), dtype=float)
+
+
+def _majority(decided: pd.DataFrame, gold: dict[str, bool]) -> pd.Series:
+    truck = decided["label"].eq("truck").astype(float)
+    return truck.groupby(decided["frame_id"], sort=True).mean()
+
+
+def _coded(decided: pd.DataFrame) -> pd.DataFrame:
+    """Rename to crowd-kit's columns, in an order in which codes appear ascending.
+
+    crowd-kit 1.4 mixes order of appearance with sorted order in places (MACE's strategy counts);
+    rows sorted by worker, the first worker being one who used label "0", make the two the same.
+    """
+    import pandas as pd
+
+    low = decided.loc[decided["label"] == "no_truck", "worker"].unique()
+    key = decided["worker"].where(~decided["worker"].isin(low), " " + decided["worker"])
+    codes = sorted(key.unique())
+    coded = pd.DataFrame(
+        {
+            "task": decided["frame_id"].to_numpy(object),
+            "worker": key.map({k: f"{i:06d}" for i, k in enumerate(codes)}).to_numpy(object),
+            "label": decided["label"].map(_CODES).to_numpy(object),
+        }
+    )
+    return coded.sort_values(["worker", "label", "task"], kind="stable", ignore_index=True)
+
+
+def _crowdkit(fit: Callable[[], pd.DataFrame], decided: pd.DataFrame) -> pd.Series:
+    """Run a crowd-kit fit and return P(truck) by frame. One class alone needs no model."""
+    if decided["label"].nunique() < 2:
+        return _majority(decided, {})
+    with warnings.catch_warnings():
+        # It passes arguments that pandas 3 calls deprecated; nothing a user could act on.
+        warnings.simplefilter("ignore")
+        p_truck = fit()["1"].astype(float)
+    frames = sorted(decided["frame_id"].unique())
+    return p_truck.reindex(frames).clip(0.0, 1.0)
+
+
+def _dawid_skene(decided: pd.DataFrame, gold: dict[str, bool]) -> pd.Series:
+    import pandas as pd
+
+    def fit() -> pd.DataFrame:
+        from crowdkit.aggregation.classification.dawid_skene import DawidSkene
+
+        coded = _coded(decided)
+        prior, truth = _pseudo_votes(sorted(coded["worker"].unique()))
+        seen = set(decided["frame_id"])
+        truth |= {f: str(int(t)) for f, t in sorted(gold.items()) if f in seen}
+        model = DawidSkene(n_iter=100, tol=1e-7)
+        everything = pd.concat([coded, prior], ignore_index=True)
+        fitted = model.fit_predict_proba(everything, true_labels=pd.Series(truth, dtype=object))
+        return pd.DataFrame(fitted)
+
+    return _crowdkit(fit, decided)
+
+
+def _pseudo_votes(workers: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Make imaginary frames of known truth on which every worker is right three times in four."""
+    import pandas as pd
+
+    rows: list[tuple[str, str, str]] = []
+    truth: dict[str, str] = {}
+    for label in "01":
+        for right, times in _PSEUDO_VOTES:
+            for i in range(times):
+                task = f"\x7f{label}{right:d}{i}"
+                truth[task] = label
+                said = label if right else str(1 - int(label))
+                rows += [(task, worker, said) for worker in workers]
+    return pd.DataFrame(rows, columns=["task", "worker", "label"]), truth
+
+
+def _glad(decided: pd.DataFrame, gold: dict[str, bool]) -> pd.Series:
+    def fit() -> pd.DataFrame:
+        import pandas as pd
+        from crowdkit.aggregation.classification.glad import GLAD
+
+        return pd.DataFrame(GLAD(n_iter=40).fit_predict_proba(_coded(decided)))
+
+    return _crowdkit(fit, decided)
+
+
+def _mace(decided: pd.DataFrame, gold: dict[str, bool]) -> pd.Series:
+    def fit() -> pd.DataFrame:
+        import pandas as pd
+        from crowdkit.aggregation.classification.mace import MACE
+
+        model = MACE(n_restarts=1, random_state=0)
+        return pd.DataFrame(model.fit_predict_proba(_coded(decided)))
+
+    return _crowdkit(fit, decided)
+
+
+def _labels(votes: pd.DataFrame, p_truck: pd.Series, method: str) -> pd.DataFrame:
+    """Decide each frame and lay out ``schemas.LABELS``."""
+    import pandas as pd
+
+    counts = pd.crosstab(votes["frame_id"], votes["label"]).reindex(columns=LABELS, fill_value=0)
+    counts = counts.sort_index()
+    n = counts.sum(axis=1)
+    p = p_truck.reindex(counts.index)
+    unsure = p.isna() | ((p - 0.5).abs() <= TIE) | (2 * counts["cant_tell"] >= n)
+    label = pd.Series(np.where(p > 0.5, "truck", "no_truck"), index=p.index, dtype=object)
+    saying = np.where(p > 0.5, counts["truck"], counts["no_truck"])
+    return pd.DataFrame(
+        {
+            "frame_id": counts.index.astype(str),
+            "label": label.mask(unsure, None).to_numpy(object),
+            "p_truck": p.to_numpy(float),
+            "n_annotations": n.to_numpy("int32"),
+            "agreement": np.where(unsure, np.nan, saying / n),
+            "method": method,
+        }
+    )
+
+
+def _confusion(votes: pd.DataFrame, p_truck: pd.Series) -> pd.DataFrame:
+    """Count each worker's votes against the posterior: rows worker × truth, columns the votes."""
+    import pandas as pd
+
+    told = votes[votes["frame_id"].isin(p_truck.index)]
+    p = p_truck.reindex(told["frame_id"]).to_numpy(float)
+    parts = []
+    for truth, weight in (("truck", p), ("no_truck", 1.0 - p)):
+        table = (
+            pd.Series(weight, index=told.index)
+            .groupby([told["worker"], told["label"]])
+            .sum()
+            .unstack(fill_value=0)
+            .reindex(columns=list(LABELS), fill_value=0)
+        )
+        parts.append(table.assign(truth=truth).reset_index())
+    columns = ["worker", "truth", *LABELS]
+    return pd.concat(parts)[columns].sort_values(["worker", "truth"], ignore_index=True)
+
+
+def _workers(votes: pd.DataFrame, confusion: pd.DataFrame) -> pd.DataFrame:
+    """Sum up each worker. ``skill`` is the mean of sensitivity and specificity, 0.5 a coin's."""
+    import pandas as pd
+
+    names = pd.Index(sorted(votes["worker"].unique()), name="worker")
+    right: dict[str, NDArray[np.float64]] = {}
+    for truth in ("truck", "no_truck"):
+        rows = confusion[confusion["truth"] == truth].set_index("worker").reindex(names)
+        right[truth] = _share(rows, truth)
+    said = votes["label"].groupby(votes["worker"])
+    decided = votes[votes["label"] != "cant_tell"]
+    truck = decided["label"].eq("truck").groupby(decided["worker"]).mean()
+    return pd.DataFrame(
+        {
+            "worker": names,
+            "n_annotations": said.size().reindex(names).to_numpy(int),
+            "cant_tell_share": said.agg(lambda s: s.eq("cant_tell").mean()).reindex(names),
+            "skill": (right["truck"] + right["no_truck"]) / 2.0,
+            "sensitivity": right["truck"],
+            "specificity": right["no_truck"],
+            "says_truck": truck.reindex(names),
+        }
+    ).reset_index(drop=True)
+
+
+def _share(rows: pd.DataFrame, truth: str) -> NDArray[np.float64]:
+    """Share of decided votes that say ``truth``; null below half an expected vote."""
+    decided = (rows["truck"] + rows["no_truck"]).to_numpy(float)
+    said = rows[truth].to_numpy(float)
+    enough = np.nan_to_num(decided) >= 0.5
+    return np.where(enough, said / np.where(enough, decided, 1.0), np.nan)

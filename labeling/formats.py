@@ -1,0 +1,238 @@
+"""Other people's formats: SageMaker Ground Truth manifests, MTurk's image classifier, COCO, CSV.
+
+Amazon closed Mechanical Turk on 30 September 2026; its task template and result files live on in
+other markets. What comes in becomes votes like any other; what goes out are a campaign's frames and
+labels. Unresolved frames are left out of the label formats: they have no label.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from labeling.tasks import WORDS
+from pipeline.errors import InputError
+from pipeline.localtime import parse_instant
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ATTRIBUTE: Final = "truck"
+CLASSES: Final = {"no_truck": 0, "truck": 1}
+
+CROWD_TEMPLATE: Final = """<script src="https://assets.crowd.aws/crowd-html-elements.js"></script>
+<crowd-form>
+  <crowd-image-classifier
+    name="label"
+    src="${{image_url}}"
+    header="Is any part of a truck on the outlined stretch of road?"
+    categories="{categories}">
+    <full-instructions header="What is a truck?">
+      <p>A goods vehicle over about 3.5 t. A van, pickup, minibus, bus, coach or car is not.</p>
+    </full-instructions>
+    <short-instructions>If you cannot tell, say so: it is an answer.</short-instructions>
+  </crowd-image-classifier>
+</crowd-form>
+"""
+
+
+def ground_truth_manifest(labels: pd.DataFrame, frames: pd.DataFrame, job: str) -> str:
+    """Return an augmented manifest: a JSON object per labelled frame and line.
+
+    Args:
+        labels: columns of ``schemas.LABELS``.
+        frames: columns of ``schemas.FRAMES``.
+        job: the campaign's name.
+    """
+    lines = []
+    for row in _labelled(labels, frames):
+        confidence = row["p_truck"] if row["label"] == "truck" else 1.0 - row["p_truck"]
+        about = {
+            "class-name": row["label"],
+            "confidence": round(float(confidence), 4),
+            "type": "groundtruth/image-classification",
+            "human-annotated": "yes",
+            "creation-date": f"{row['captured_at']:%Y-%m-%dT%H:%M:%S.%f}",
+            "job-name": f"labeling-job/{job}",
+        }
+        line = {
+            "source-ref": row["path"],
+            "frame-id": row["frame_id"],
+            ATTRIBUTE: CLASSES[row["label"]],
+            f"{ATTRIBUTE}-metadata": about,
+        }
+        lines.append(json.dumps(line, ensure_ascii=False))
+    return "".join(line + "\n" for line in lines)
+
+
+def read_ground_truth(text: str, known: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the votes in an augmented manifest, one per line, by the worker ``job:<name>``.
+
+    Args:
+        text: the manifest.
+        known: picture name → frame id, for lines that carry no ``frame-id``.
+
+    Raises:
+        InputError: a line is not JSON, names an unknown picture, or has another class.
+    """
+    votes = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        found = _object(line, number)
+        about = found.get(f"{ATTRIBUTE}-metadata") or {}
+        label = str(about.get("class-name", ""))
+        if label not in CLASSES:
+            raise InputError(f"line {number}: class {label!r}.", f"Use {' or '.join(CLASSES)}.")
+        job = str(about.get("job-name", "ground-truth")).removeprefix("labeling-job/")
+        frame = found.get("frame-id") or _frame(known, str(found.get("source-ref", "")), number)
+        votes.append(_vote(str(frame), f"job:{job}", label))
+    return votes
+
+
+def crowd_template() -> str:
+    """Return the task page for markets that speak ``crowd-image-classifier``."""
+    categories = json.dumps(list(WORDS.values())).replace('"', "&quot;")
+    return CROWD_TEMPLATE.format(categories=categories)
+
+
+def crowd_input(frames: pd.DataFrame, address: str) -> str:
+    """Return the market's input file; ``address`` is put before every picture's name."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["image_url", "frame_id"])
+    for frame, path in zip(frames["frame_id"], frames["path"], strict=True):
+        writer.writerow([address + str(path), frame])
+    return out.getvalue()
+
+
+def read_crowd_results(text: str) -> list[dict[str, Any]]:
+    """Return the votes in a market's result file.
+
+    It has ``Input.frame_id``, ``WorkerId``, ``Answer.label.label`` and, optionally, ``SubmitTime``
+    (ISO 8601) and ``WorkTimeInSeconds``; rejected assignments are left out.
+
+    Raises:
+        InputError: a column is missing, or an answer is none of ours.
+    """
+    reader = csv.DictReader(io.StringIO(text))
+    for column in ("Input.frame_id", "WorkerId", "Answer.label.label"):
+        if column not in (reader.fieldnames or []):
+            raise InputError(f"the result file has no column {column!r}.")
+    labels = {words: label for label, words in WORDS.items()}
+    votes = []
+    for row in reader:
+        if (row.get("AssignmentStatus") or "") == "Rejected":
+            continue
+        answer = row["Answer.label.label"]
+        if answer not in labels:
+            raise InputError(f"line {reader.line_num}: answer {answer!r}.", f"Use {list(labels)}.")
+        at, spent = row.get("SubmitTime") or "", row.get("WorkTimeInSeconds") or ""
+        votes.append(
+            _vote(row["Input.frame_id"], row["WorkerId"], labels[answer])
+            | {
+                "annotated_at": parse_instant(at) if at else None,
+                "seconds_spent": float(spent) if spent else None,
+            }
+        )
+    return votes
+
+
+def coco(labels: pd.DataFrame, frames: pd.DataFrame, size_px: tuple[int, int]) -> dict[str, Any]:
+    """Return a COCO document: a label is a box around the whole crop, ``size_px`` wide and high."""
+    width, height = size_px
+    images, marks = [], []
+    for number, row in enumerate(_labelled(labels, frames), start=1):
+        images.append(
+            {
+                "id": number,
+                "file_name": row["path"],
+                "width": width,
+                "height": height,
+                "date_captured": row["captured_at"].isoformat(),
+            }
+        )
+        marks.append(
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": CLASSES[row["label"]] + 1,
+                "bbox": [0, 0, width, height],
+                "area": width * height,
+                "iscrowd": 0,
+            }
+        )
+    categories = [{"id": k + 1, "name": name} for name, k in CLASSES.items()]
+    return {"images": images, "annotations": marks, "categories": categories}
+
+
+def read_coco(document: Mapping[str, Any], known: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the votes in a COCO document, by the worker ``coco``; see :func:`read_ground_truth`.
+
+    A picture with any truck is a truck; with marks of other categories only, it is none.
+    """
+    names = {c["id"]: str(c["name"]) for c in document["categories"]}
+    files = {i["id"]: str(i["file_name"]) for i in document["images"]}
+    trucks: dict[str, bool] = {}
+    for mark in document["annotations"]:
+        file = files[mark["image_id"]]
+        trucks[file] = trucks.get(file, False) or names[mark["category_id"]] == "truck"
+    return [
+        _vote(_frame(known, file, 0), "coco", "truck" if trucks[file] else "no_truck")
+        for file in sorted(trucks)
+    ]
+
+
+def votes_csv(votes: pd.DataFrame) -> str:
+    """Return votes as the CSV that ``label import`` takes."""
+    columns = ["frame_id", "worker", "label", "annotated_at", "seconds_spent"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for row in votes[columns].astype(object).itertuples(index=False):
+        writer.writerow(["" if value is None or value != value else _text(value) for value in row])
+    return out.getvalue()
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - a cell
+    return value.isoformat() if isinstance(value, dt.datetime) else str(value)
+
+
+def _labelled(labels: pd.DataFrame, frames: pd.DataFrame) -> Iterable[dict[str, Any]]:
+    known = labels[labels["label"].notna()].sort_values("frame_id")
+    joined = known.merge(frames[["frame_id", "path", "captured_at"]], on="frame_id")
+    yield from ({str(k): v for k, v in row.items()} for row in joined.to_dict("records"))
+
+
+def _object(line: str, number: int) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"line {number} is not a JSON object.", "Give one per line.")
+    return found
+
+
+def _frame(known: Mapping[str, str], picture: str, number: int) -> str:
+    name = Path(picture).name
+    if name not in known:
+        where = f"line {number}: " if number else ""
+        raise InputError(f"{where}unknown picture {picture!r}.", "Use the campaign's file names.")
+    return known[name]
+
+
+def _vote(frame: str, worker: str, label: str) -> dict[str, Any]:
+    return {
+        "frame_id": frame,
+        "worker": worker,
+        "label": label,
+        "annotated_at": None,
+        "seconds_spent": None,
+        "source": "import",
+    }

@@ -1,0 +1,201 @@
+"""How far a campaign is, what it cost, who is good, and whether to go on.
+
+Money is votes × a price; it is split by worker, by batch and by camera. What another hundred labels
+would buy is told in the unit that matters, the width of the count: the part of a count's 95%
+interval that comes from not knowing the classifier's sensitivity and specificity exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from labeling import campaign as campaigns
+from labeling.aggregate import Aggregation
+from labeling.quality import Z95
+from pipeline import store
+from pipeline.errors import InputError
+from pipeline.store import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WORTH_IT: Final = 0.05
+"""Stop where a hundred labels would narrow the interval by less than this share."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A classifier's answers on held-out labels of the random share, as in a model's card."""
+
+    tp: float
+    fn: float
+    fp: float
+    tn: float
+
+
+def half_width(found: HeldOut, prevalence: float, more: float = 0.0) -> float:
+    """Return the relative 95% half-width of a count that classifier error leaves.
+
+    Rogan and Gladen 1978: p = (q + sp − 1) ÷ (se + sp − 1); with the share q of positives known,
+    var p ≈ (p² · se(1 − se)/n₊ + (1 − p)² · sp(1 − sp)/n₋) ÷ (se + sp − 1)². One success and one
+    failure are added per class (a classifier without an error yet is not perfect).
+
+    Args:
+        found: held-out answers.
+        prevalence: share of instants with a truck.
+        more: further held-out labels, falling as the present ones do.
+
+    Returns:
+        Half-width ÷ prevalence; infinite where the classifier tells nothing.
+
+    >>> round(half_width(HeldOut(48, 2, 1, 99), 0.05), 3)
+    0.558
+    """
+    have = found.tp + found.fn + found.fp + found.tn
+    grown = (have + more) / have if have else 1.0
+    positives, negatives = found.tp + found.fn + 2.0, found.fp + found.tn + 2.0
+    se, sp = (found.tp + 1.0) / positives, (found.tn + 1.0) / negatives
+    told = se + sp - 1.0
+    if told <= 0 or prevalence <= 0:
+        return math.inf
+    variance = prevalence**2 * se * (1 - se) / (positives * grown)
+    variance += (1 - prevalence) ** 2 * sp * (1 - sp) / (negatives * grown)
+    return Z95 * math.sqrt(variance) / told / prevalence
+
+
+def costs(votes: pd.DataFrame, frames: pd.DataFrame, price: float) -> dict[str, dict[str, Any]]:
+    """Return ``{"worker" | "batch" | "camera": {name: {"labels", "cost"}}}``."""
+    joined = votes.merge(frames[["frame_id", "batch", "camera_id"]], on="frame_id", how="left")
+    table: dict[str, dict[str, Any]] = {}
+    for name, column in (("worker", "worker"), ("batch", "batch"), ("camera", "camera_id")):
+        counts = joined.groupby(column).size().sort_index()
+        table[name] = {
+            str(k): {"labels": int(n), "cost": round(int(n) * price, 2)} for k, n in counts.items()
+        }
+    return table
+
+
+def unsure(result: Aggregation, low: float = 0.1, high: float = 0.9) -> list[str]:
+    """Return the frames that deserve another vote: unresolved, or with a posterior in between."""
+    table = result.labels
+    wanted = table["label"].isna() | table["p_truck"].between(low, high, inclusive="neither")
+    return [str(frame) for frame in table.loc[wanted, "frame_id"]]
+
+
+def status(
+    ws: Workspace, campaign: str, price: float = 0.0, budget: float | None = None
+) -> dict[str, Any]:
+    """Sum a campaign up.
+
+    Args:
+        ws: the workspace.
+        campaign: its name.
+        price: of one label, in whatever money.
+        budget: for the whole campaign, in the same money.
+
+    Raises:
+        NotFoundError: there is no such campaign.
+        InputError: a negative price or budget.
+    """
+    if price < 0 or (budget is not None and budget < 0):
+        raise InputError(f"price {price} or budget {budget} is negative.", "Give 0 or more.")
+    frames, votes = campaigns.read_frames(ws, campaign), campaigns.read_annotations(ws, campaign)
+    found: dict[str, Any] = {
+        "campaign": campaign,
+        "frames": len(frames),
+        "frames_judged": int(votes["frame_id"].nunique()),
+        "annotations": len(votes),
+        "pushed": _pushed(ws, campaign),
+        "costs": costs(votes, frames, price),
+        "spent": round(len(votes) * price, 2),
+        "budget_left": None if budget is None else round(budget - len(votes) * price, 2),
+    }
+    if len(votes):
+        gold = campaigns.read_gold(ws, campaign)
+        found |= _judged(ws, campaign, frames, votes, gold, price)
+    found["advice"] = _advice(found)
+    return found
+
+
+def _pushed(ws: Workspace, campaign: str) -> dict[str, int] | None:
+    from labeling.studio import Ledger
+
+    ledger = Ledger.read(ws, campaign)
+    if ledger is None:
+        return None
+    states = ("pending", "sent", "confirmed")
+    return {s: len(ledger.of_state(s)) for s in states} | {"votes_wanted": ledger.votes}
+
+
+def _judged(
+    ws: Workspace,
+    campaign: str,
+    frames: pd.DataFrame,
+    votes: pd.DataFrame,
+    gold: Mapping[str, bool],
+    price: float,
+) -> dict[str, Any]:
+    from labeling.aggregate import aggregate
+    from labeling.quality import gold_skill
+
+    result = aggregate(votes, gold=dict(gold))
+    random = frames.loc[frames["why_chosen"] == "random", "frame_id"]
+    labels = result.labels[result.labels["frame_id"].isin(random)]["label"].dropna()
+    prevalence = float((labels == "truck").mean()) if len(labels) else None
+    summed = campaigns.summary(result)
+    per_frame = len(votes) / max(1, votes["frame_id"].nunique())
+    return {
+        "quality": summed,
+        "gold": campaigns.records(gold_skill(votes, gold)),
+        "unsure": unsure(result),
+        "random_labels": len(labels),
+        "prevalence": prevalence,
+        "next_100": _next_hundred(ws, prevalence, per_frame, price),
+    }
+
+
+def _next_hundred(
+    ws: Workspace, prevalence: float | None, votes_per_frame: float, price: float
+) -> dict[str, float] | None:
+    """Return the interval's half-width now and after 100 more labels, None without a model."""
+    found = _held_out(ws)
+    if found is None or not prevalence:
+        return None
+    now = half_width(found, prevalence)
+    then = half_width(found, prevalence, 100.0 / votes_per_frame)
+    if not math.isfinite(now):
+        return None
+    return {"half_width": round(now, 4), "then": round(then, 4), "cost": round(100.0 * price, 2)}
+
+
+def _held_out(ws: Workspace) -> HeldOut | None:
+    """Read the current model's held-out counts from its card."""
+    if not ws.current_model.is_file():
+        return None
+    card = ws.model(ws.current_model.read_text().strip()) / "card.json"
+    if not card.is_file():
+        return None
+    counts = store.read_json(card).get("held_out") or {}
+    if not all(key in counts for key in ("tp", "fn", "fp", "tn")):
+        return None
+    return HeldOut(*(float(counts[key]) for key in ("tp", "fn", "fp", "tn")))
+
+
+def _advice(found: Mapping[str, Any]) -> str:
+    """Say in a line what to do next."""
+    if not found["annotations"]:
+        return "no votes yet: push the campaign, or import a file"
+    left = found["budget_left"]
+    if left is not None and left <= 0:
+        return "the budget is spent"
+    if found["frames_judged"] < found["frames"]:
+        return f"{found['frames'] - found['frames_judged']} frames wait for their first vote"
+    gain = found.get("next_100")
+    if gain is None:
+        return "train a model to learn what more labels would buy"
+    narrower = 1.0 - gain["then"] / gain["half_width"]
+    width = f"±{gain['half_width']:.1%} of the count now, ±{gain['then']:.1%} after 100 more labels"
+    return f"{'go on' if narrower >= WORTH_IT else 'stop'}: {width}"
