@@ -1,0 +1,65 @@
+"""The one door to Prefect: tells it what it must know before its first import, then imports it.
+
+Only defaults are set, so whatever the operator says stands: nothing is reported to anyone, the
+temporary server (used where ``PREFECT_API_URL`` names none) has time to start on a busy machine and
+keeps quiet about its own end. Prefect's log goes to stderr, so stdout stays free for ``--json``.
+"""
+
+from __future__ import annotations
+
+import os
+
+DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+}
+
+for _name, _value in DEFAULTS.items():
+    os.environ.setdefault(_name, _value)
+
+from prefect import (  # noqa: E402
+    artifacts,
+    flow,
+    get_run_logger,
+    runtime,
+    task,
+    task_runners,
+)
+from prefect.client.orchestration import get_client  # noqa: E402
+from prefect.client.schemas.objects import FlowRun, State, StateType  # noqa: E402
+from prefect.concurrency.sync import concurrency  # noqa: E402
+from prefect.deployments import run_deployment  # noqa: E402
+from prefect.events import emit_event  # noqa: E402
+from prefect.futures import PrefectFuture  # noqa: E402
+from prefect.states import Completed, Scheduled  # noqa: E402
+from prefect.tasks import exponential_backoff  # noqa: E402
+
+__all__ = [
+    "Completed",
+    "PrefectFuture",
+    "State",
+    "StateType",
+    "artifacts",
+    "concurrency",
+    "emit_event",
+    "exponential_backoff",
+    "flow",
+    "get_client",
+    "get_run_logger",
+    "run_again",
+    "run_deployment",
+    "runtime",
+    "task",
+    "task_runners",
+]
+
+
+def run_again(run: FlowRun) -> str:
+    """Schedule a run that has ended anew; return the name of the state it is in then."""
+    if run.state is None or not run.state.is_final():
+        return (run.state and run.state.name) or ""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Scheduled(), force=True)
+    return "Scheduled"

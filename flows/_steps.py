@@ -1,0 +1,202 @@
+"""The Prefect tasks all flows are made of: each one library call on one camera and its days.
+
+References travel, never tables or pixels: a task takes the workspace's folder, a camera's id and
+days as text, and returns the path it wrote. A task that fails in a way that may pass (the network,
+a disk that is away) is tried again with growing pauses; one that a person must mend is not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows._prefect import concurrency, exponential_backoff, get_run_logger, task
+from pipeline import daily, store
+from pipeline.errors import InputError, NotFoundError, TruckCounterError
+from pipeline.store import Workspace
+
+if TYPE_CHECKING:
+    from labeling.client import LabelStudio
+    from pipeline.cameras import Registry
+
+_LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError)
+_PASSING = (OSError, TimeoutError)
+_RETRY: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+}
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether trying again may help: the network and the disk may recover, inputs do not."""
+    import httpx
+
+    if isinstance(error, (TruckCounterError, *_LASTING)):
+        return False
+    return isinstance(error, (*_PASSING, httpx.TransportError))
+
+
+def _retry(task: Any, run: Any, state: Any) -> bool:  # noqa: ANN401 - Prefect's hook
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, BaseException) and is_transient(error)
+
+
+def world(root: str) -> tuple[Workspace, Registry]:
+    """Open the workspace at ``root`` (empty: the setting) and its registry."""
+    from pipeline import cameras
+    from pipeline.settings import Settings
+
+    ws = Workspace(Path(root) if root else Settings().root)
+    return ws, cameras.load(ws.cameras_toml)
+
+
+def _decoding() -> AbstractContextManager[None]:
+    """Take one of this machine's decoding slots."""
+    return _limited(f"decode-{socket.gethostname()}")
+
+
+def _limited(name: str) -> AbstractContextManager[None]:
+    """Take a place within a limit that ``truck-counter up`` made; without it nobody waits."""
+    return concurrency(name) if os.environ.get("PREFECT_API_URL") else nullcontext()
+
+
+@contextmanager
+def _logged(step: str, camera: str, days: str) -> Iterator[None]:
+    """Log one line per step as ``key=value``; Prefect adds the run's id to each."""
+    started = time.monotonic()
+    yield
+    seconds = time.monotonic() - started
+    get_run_logger().info("step=%s camera=%s day=%s seconds=%.2f", step, camera, days, seconds)
+
+
+@task(
+    task_run_name="ingest {camera} {first}..{last}",
+    tags=["decode"],
+    retry_condition_fn=_retry,
+    **_RETRY,
+)
+def ingest_camera(root: str, camera: str, first: str | None, last: str | None) -> str:
+    """Ingest one camera's footage of a range of local days; return its folder of clips."""
+    from pipeline.ingest import ingest
+
+    ws, registry = world(root)
+    with _decoding(), _logged("ingest", camera, f"{first}..{last}"):
+        ingest(ws, registry, [camera], _date(first), _date(last))
+    return str(ws.root / "clips" / camera)
+
+
+@task(task_run_name="infer {camera} {day}", tags=["decode"], retry_condition_fn=_retry, **_RETRY)
+def infer_day(root: str, camera: str, day: str, model_id: str) -> str:
+    """Score one camera-day; return the file of scores (empty where there are no clips)."""
+    ws, registry = world(root)
+    one = daily.CameraDay(registry.camera(camera, _day(day)), _day(day))
+    with _decoding(), _logged("infer", camera, day):
+        paths = daily.infer_days(ws, registry, [one], model_id)
+    return str(paths[0]) if paths else ""
+
+
+@task(task_run_name="count {camera} {day}", retry_condition_fn=_retry, **_RETRY)
+def count_day(root: str, camera: str, day: str, model_id: str) -> str:
+    """Count one scored camera-day; return the file of its daily rows."""
+    ws, registry = world(root)
+    one = daily.CameraDay(registry.camera(camera, _day(day)), _day(day))
+    with _logged("count", camera, day):
+        daily.count_day(ws, one, model_id)
+    return str(ws.counts(camera, _day(day), model_id))
+
+
+@task(task_run_name="publish", retry_condition_fn=_retry, **_RETRY)
+def publish_counts(root: str) -> dict[str, Any]:
+    """Publish what differs; return ``{"rows", "as_of", "vintage"}`` (nulls where nothing does)."""
+    from pipeline.publish import publish
+
+    done = publish(*world(root))
+    as_of = done.as_of.isoformat() if done.as_of else None
+    return {"rows": done.rows, "as_of": as_of, "vintage": str(done.path) if done.path else None}
+
+
+@task(task_run_name="train", tags=["train"])
+def train_campaigns(
+    root: str, campaigns: list[str], arch: str, epochs: int | None, seed: int
+) -> str:
+    """Train on campaigns' labels; return the model's id, which is then the one in use."""
+    from pipeline.options import TrainOptions
+    from pipeline.train import train_campaigns
+
+    ws, _ = world(root)
+    return train_campaigns(ws, campaigns, TrainOptions(arch=arch, epochs=epochs, seed=seed))
+
+
+@task(task_run_name="judge {model_id}")
+def brier(root: str, model_id: str, held_out: list[str]) -> float:
+    """Return a model's Brier score on campaigns it must not have learned from; less is better."""
+    from pipeline.evaluate import evaluate_campaigns
+
+    ws, _ = world(root)
+    return float(evaluate_campaigns(ws, model_id, held_out)["brier"]["value"])
+
+
+@task(task_run_name="pull {campaign}", retry_condition_fn=_retry, **_RETRY)
+def pull_votes(root: str, campaign: str) -> dict[str, int]:
+    """Bring a campaign's votes from Label Studio; return what changed here."""
+    from labeling.studio import pull
+
+    ws, _ = world(root)
+    with _limited("label-studio"), label_studio(ws) as server:
+        return dataclasses.asdict(pull(ws, campaign, server))
+
+
+def label_studio(ws: Workspace) -> LabelStudio:
+    """Open the server that the environment names, or else the one that ``up`` started."""
+    from labeling.client import LabelStudio
+    from labeling.server import read_credentials
+    from pipeline.settings import Settings
+
+    told = Settings()
+    if told.label_studio_url and told.label_studio_api_key:
+        return LabelStudio(told.label_studio_url, told.label_studio_api_key.get_secret_value())
+    found = read_credentials(ws.root / "services" / "label-studio")
+    if found is None:
+        raise InputError(
+            "no Label Studio is named.",
+            "Set TRUCK_COUNTER_LABEL_STUDIO_URL and _API_KEY, or truck-counter up --label-studio.",
+        )
+    return LabelStudio(found.url, found.token)
+
+
+@task(task_run_name="aggregate {campaign}", retry_condition_fn=_retry, **_RETRY)
+def aggregate_labels(root: str, campaign: str, method: str) -> dict[str, Any]:
+    """Turn a campaign's votes into labels; return their summary."""
+    from labeling.campaign import aggregate, summary
+
+    ws, _ = world(root)
+    return summary(aggregate(ws, campaign, method))
+
+
+def _day(text: str) -> dt.date:
+    from pipeline.localtime import parse_day
+
+    return parse_day(text)
+
+
+def _date(text: str | None) -> dt.date | None:
+    return _day(text) if text else None
+
+
+def count_rows(ws: Workspace, camera: str, day: dt.date, model_id: str) -> list[dict[str, Any]]:
+    """Return a camera-day's unpublished daily rows as JSON-able records; none where not counted."""
+    from pipeline import schemas
+
+    try:
+        rows = store.read_table(ws.counts(camera, day, model_id), schemas.COUNTS).to_pylist()
+    except NotFoundError:
+        return []
+    return [{**row, "date": row["date"].date().isoformat()} for row in rows]

@@ -1,0 +1,35 @@
+"""The camera-days that lack a count, in one run: what is there already is not in its parameters.
+
+The difference is worked out by ``flows.due`` before Prefect starts (``truck-counter backfill``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from flows import _days, _steps, due
+from flows._prefect import Completed, State, flow, runtime
+from flows._runners import task_runner
+from pipeline.daily import model_in_use
+
+Row = dict[str, Any]
+
+
+@flow(name="backfill", task_runner=task_runner())
+def backfill(root: str, days: dict[str, list[str]], model_id: str | None = None) -> State[Row]:
+    """Count and publish the local days named for each camera."""
+    return _days.work("backfill", root, {c: sorted(days[c]) for c in sorted(days)}, model_id)
+
+
+@flow(name="reconcile", task_runner=task_runner())
+def reconcile(root: str, days_back: int = 90) -> State[Row]:
+    """Count what is due in the days before the instant this run was scheduled for."""
+    ws, registry = _steps.world(root)
+    last = due.newest_closed_day(due.cameras_of(registry), runtime.flow_run.scheduled_start_time)
+    model_id = model_in_use(ws)
+    first = last - dt.timedelta(days=days_back - 1)
+    days = due.backlog(ws, registry, model_id, registry.ids, first, last).as_text()
+    if not days:
+        return Completed(message=f"nothing is due from {first} to {last}", data={})
+    return _days.work("reconcile", root, days, model_id)

@@ -1,0 +1,140 @@
+"""What every command shares: workspace, ``--root``, ``--json``, dates, and errors as one line."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.errors import InputError, TruckCounterError
+
+if TYPE_CHECKING:
+    from pipeline.cameras import Registry
+
+Result = dict[str, Any]
+
+
+class Context:
+    """What every command needs: the workspace, and the registry where one is asked for."""
+
+    def __init__(self, root: Path) -> None:
+        from pipeline.store import Workspace
+
+        self.ws = Workspace(root)
+
+    @functools.cached_property
+    def registry(self) -> Registry:
+        """The camera registry of the workspace."""
+        from pipeline import cameras
+
+        return cameras.load(self.ws.cameras_toml)
+
+
+def command(group: click.Group, name: str, **settings: Any) -> Callable[[Callable[..., Any]], Any]:  # noqa: ANN401
+    """Register a command that returns ``(result, text)`` and takes ``--root`` and ``--json``."""
+
+    def register(function: Callable[..., tuple[Result, str]]) -> click.Command:
+        @group.command(name, **settings)
+        @click.option("--root", type=click.Path(path_type=Path), help="Workspace folder.")
+        @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on one line.")
+        @functools.wraps(function)
+        def run(root: Path | None, as_json: bool, **arguments: Any) -> None:  # noqa: ANN401
+            result, text = function(Context(_root(root, name)), **arguments)
+            click.echo(json.dumps(result, default=str) if as_json else text)
+
+        return run
+
+    return register
+
+
+def _root(root: Path | None, name: str) -> Path:
+    default = "data/demo" if name == "demo" else "data"
+    chosen = root or Path(os.environ.get("TRUCK_COUNTER_ROOT") or default)
+    if chosen.exists() and not chosen.is_dir():
+        raise InputError(f"--root {chosen} is not a folder.", "Name a folder.")
+    return chosen
+
+
+class Day(click.ParamType[dt.date]):
+    """A calendar day written YYYY-MM-DD."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> dt.date:  # noqa: ANN401 - click's types
+        """Read the text; see :func:`pipeline.localtime.parse_day`."""
+        from pipeline.localtime import parse_day
+
+        return value if isinstance(value, dt.date) else parse_day(value)
+
+
+class Instant(click.ParamType[dt.datetime]):
+    """An instant written as ISO 8601 with its offset."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> dt.datetime:  # noqa: ANN401
+        """Read the text; see :func:`pipeline.localtime.parse_instant`."""
+        from pipeline.localtime import parse_instant
+
+        return value if isinstance(value, dt.datetime) else parse_instant(value)
+
+
+def over_days(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--camera`` (repeatable), ``--from`` and ``--to``."""
+    for option in (
+        click.option("--to", "last", type=Day(), help="Last local day."),
+        click.option("--from", "first", type=Day(), help="First local day."),
+        click.option("--camera", "cameras", multiple=True, help="Only this camera; repeatable."),
+    ):
+        function = option(function)
+    return function
+
+
+def check_days(first: dt.date | None, last: dt.date | None) -> None:
+    """Refuse a range that ends before it begins."""
+    if first and last and last < first:
+        raise InputError(f"--from {first} is after --to {last}.", "Swap them.")
+
+
+def run(cli: click.Group) -> None:
+    """Run the command line; errors meant for people become one line and exit code 2."""
+    # Waiting threads sleep: on a machine that does other things too, spinning ones cost more.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.UsageError as error:
+        _fail(error.format_message(), error.ctx)
+    except click.ClickException as error:
+        _fail(error.format_message(), None)
+    except TruckCounterError as error:
+        _fail(str(error), None)
+    except (KeyboardInterrupt, click.Abort):
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, context: click.Context | None) -> None:
+    hint = f" See: {context.command_path} --help" if context is not None else ""
+    print(f"error: {' '.join(message.split())}{hint}", file=sys.stderr)
+    sys.exit(2)
+
+
+def command_table(group: click.Group, prefix: str = "") -> list[str]:
+    """Return a Markdown row per command of ``group``, for the README (a test compares)."""
+    rows: list[str] = []
+    for name, one in sorted(group.commands.items()):
+        if isinstance(one, click.Group):
+            rows += command_table(one, f"{prefix}{name} ")
+            continue
+        words = [p.human_readable_name for p in one.params if isinstance(p, click.Argument)]
+        rows.append(f"| `{' '.join([prefix + name, *words])}` | {one.help} |")
+    return rows

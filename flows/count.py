@@ -1,0 +1,61 @@
+"""Each morning, per time zone: every closed day that lacks a count, from footage to publication.
+
+The scheduled flow takes its day from the instant it was *scheduled* for, never from the clock: a
+run that starts three days late does the same as one that starts on time. It counts whatever is due
+until that day, so late runs collapse into one: the first does all the work, the rest find none.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from flows import _days, _steps, due
+from flows._prefect import Completed, State, flow, runtime
+from flows._runners import task_runner
+from pipeline import localtime
+from pipeline.daily import model_in_use
+
+Row = dict[str, Any]
+
+
+@flow(name="count", flow_run_name="count {first}..{last}", task_runner=task_runner())
+def count(
+    root: str,
+    first: str,
+    last: str,
+    cameras: list[str] | None = None,
+    model_id: str | None = None,
+) -> State[Row]:
+    """Count and publish every day of the range, those that are counted included."""
+    _, registry = _steps.world(root)
+    dates = localtime.days_between(localtime.parse_day(first), localtime.parse_day(last))
+    days = {c: [str(day) for day in dates] for c in registry.chosen(cameras or ())}
+    return _days.work("count", root, days, model_id)
+
+
+@flow(name="morning", flow_run_name="morning {timezone}", task_runner=task_runner())
+def morning(root: str, timezone: str, days_back: int = 14) -> State[Row]:
+    """Count what is due in a time zone up to the day that was over at the scheduled instant."""
+    scheduled: dt.datetime = runtime.flow_run.scheduled_start_time
+    return until(root, timezone, scheduled, days_back)
+
+
+def until(root: str, timezone: str, instant: dt.datetime, days_back: int) -> State[Row]:
+    """Do the work of :func:`morning` as of ``instant`` (aware)."""
+    ws, registry = _steps.world(root)
+    cameras = due.cameras_of(registry, timezone)
+    last = localtime.local_day(instant, timezone) - dt.timedelta(days=1)
+    first = last - dt.timedelta(days=days_back - 1)
+    model_id = model_in_use(ws)
+    found = due.backlog(ws, registry, model_id, [c.id for c in cameras], first, last)
+    days = found.as_text()
+    for camera in cameras:  # a dark day has no footage, and must be seen to be missing
+        if not due.is_counted(ws, camera.id, last, model_id) and str(last) not in days.get(
+            camera.id, ()
+        ):
+            days.setdefault(camera.id, []).append(str(last))
+    if not days:
+        return Completed(message=f"nothing is due in {timezone} up to {last}", data={})
+    kind = "morning-" + timezone.lower().replace("/", "-").replace("_", "-")
+    return _days.work(kind, root, days, model_id)

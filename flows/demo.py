@@ -1,0 +1,195 @@
+"""The demonstration: footage rendered with a known truth, taken the ordinary way to a count.
+
+ingest → sample → annotate → aggregate → train → infer → count → publish → report, through the same
+calls as the commands. The one stand-in is the crowd: simulated workers of stated skill write
+ordinary rows into ``annotations``. Days that teach the model are not days that are counted.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any
+
+from pipeline import store
+from pipeline.progress import note, track
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.cameras import Registry
+    from pipeline.scene import ScenePlan, Segment
+    from pipeline.store import Workspace
+
+CAMPAIGN = "demo"
+FRAMES_PER_CAMERA = 400
+VOTES = 5
+
+
+def run(ws: Workspace, days: int, seed: int) -> dict[str, Any]:
+    """Run the demonstration in ``ws``; what is there already is not made again.
+
+    Returns:
+        JSON-able: per camera-day what was counted beside the truth, the files, and the printed
+        table under ``text``.
+    """
+    from pipeline import cameras, daily, scene
+    from pipeline.ingest import ingest
+    from pipeline.publish import publish
+    from pipeline.receipts import write_latest
+    from pipeline.report import write_report
+
+    plan = scene.plan(seed, days)
+    _write_world(ws, plan)
+    registry = cameras.load(ws.cameras_toml)
+    note(f"1/6 footage: rendering {days} days of {len(registry.ids)} cameras")
+    _render(ws.root, plan)
+    note("2/6 ingest")
+    ingest(ws, registry, registry.ids, None, None)
+    note("3/6 labels: the crowd is simulated, everything else is not")
+    _label(ws, registry, plan, seed)
+    note("4/6 train")
+    model_id = _train(ws, seed)
+    note("5/6 infer, count, publish")
+    counted = [d for d in daily.camera_days(ws, registry) if d.day >= _first_counted(plan)]
+    daily.count_days(ws, registry, counted, model_id)
+    publish(ws, registry)
+    note("6/6 report")
+    write_latest(ws, registry)
+    report = write_report(ws, registry)
+    rows = _beside_truth(ws)
+    files = {
+        "features": str(ws.daily_counts),
+        "report": str(report),
+        "model": str(ws.model(model_id)),
+    }
+    return {"counts": rows, **files, "text": _text(rows, files)}
+
+
+def _first_counted(plan: ScenePlan) -> dt.date:
+    return plan.first_day + dt.timedelta(days=plan.training_days)
+
+
+def _write_world(ws: Workspace, plan: ScenePlan) -> None:
+    """Write the registry and the truth (which only the simulated crowd and the table may read)."""
+    import pyarrow as pa
+
+    from pipeline import scene
+
+    store.write_bytes(ws.cameras_toml, scene.cameras_toml(plan).encode())
+    truth = pa.Table.from_pylist(
+        [
+            {
+                "camera_id": t.camera_id,
+                "date": dt.datetime.combine(t.date, dt.time()),
+                "truck_count": t.truck_count,
+                "counted": t.counted,
+            }
+            for t in scene.truth_daily(plan)
+        ]
+    )
+    store.write_table(ws.root / "truth.parquet", truth, truth.schema)
+
+
+def _render(root: Path, plan: ScenePlan) -> None:
+    from pipeline import scene
+
+    wanted = [s for s in scene.segments(plan) if not (root / s.path).is_file()]
+    wanted = [s for s in wanted if s.fault != "missing"]
+    if not wanted:
+        return
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        futures = [pool.submit(_render_one, root, plan, segment) for segment in wanted]
+        for future in track(as_completed(futures), "render", total=len(futures)):
+            future.result()
+
+
+def _render_one(root: Path, plan: ScenePlan, segment: Segment) -> None:
+    from pipeline import scene
+
+    scene.render(plan, segment, root)
+
+
+def _label(ws: Workspace, registry: Registry, plan: ScenePlan, seed: int) -> None:
+    """Choose frames of the training days and have the simulated crowd judge them."""
+    from labeling import campaign, crowd, sample
+    from pipeline import scene
+
+    last = _first_counted(plan) - dt.timedelta(days=1)
+    n = FRAMES_PER_CAMERA * len(registry.ids)
+    sample.sample(ws, CAMPAIGN, n, registry.ids, plan.first_day, last, seed)
+    truth: dict[str, bool | None] = {}
+    frames = campaign.read_frames(ws, CAMPAIGN)
+    for _, of_zone in frames.groupby(["camera_id", "zone"]):
+        camera_id, zone = of_zone[["camera_id", "zone"]].iloc[0]
+        present = scene.presence(plan, camera_id, zone, list(of_zone["captured_at"]))
+        truth |= dict(zip(of_zone["frame_id"], map(bool, present), strict=True))
+    campaign.add_table(ws, CAMPAIGN, crowd.annotate(truth, votes=VOTES, seed=seed))
+    labels = campaign.summary(campaign.aggregate(ws, CAMPAIGN))
+    flagged = ", ".join(f["worker"] for f in labels["flagged"]) or "nobody"
+    note(
+        f"labels: {labels['annotations']} simulated annotations of {labels['frames']} frames, "
+        f"{labels['truck']} truck, {labels['unresolved']} unresolved; flagged: {flagged}"
+    )
+
+
+def _train(ws: Workspace, seed: int) -> str:
+    from pipeline.options import TrainOptions
+    from pipeline.train import train_campaigns
+
+    return train_campaigns(ws, [CAMPAIGN], TrainOptions(seed=seed))
+
+
+def _beside_truth(ws: Workspace) -> list[dict[str, Any]]:
+    """Return one row per counted camera-day: the count, summed over movements, and the truth."""
+    from pipeline import read_daily_counts
+
+    published = read_daily_counts(ws.root)
+    truth = store.read_table(ws.root / "truth.parquet").to_pandas()
+    rows: list[dict[str, Any]] = []
+    for true in truth[truth["counted"]].itertuples():
+        mine = published[
+            (published["camera_id"] == true.camera_id) & (published["date"] == true.date)
+        ]
+        for row in mine.itertuples():
+            rows.append(
+                {
+                    "camera_id": true.camera_id,
+                    "date": str(true.date.date()),
+                    "truck_count": _number(row.truck_count),
+                    "truck_count_lo": _number(row.truck_count_lo),
+                    "truck_count_hi": _number(row.truck_count_hi),
+                    "truth": int(true.truck_count),
+                    "coverage": row.coverage,
+                    "quality": row.quality,
+                }
+            )
+    return rows
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else float(value)
+
+
+def _text(rows: list[dict[str, Any]], files: dict[str, str]) -> str:
+    lines = ["camera           day         counted  95% interval      truth  coverage  quality"]
+    for r in rows:
+        shown, interval = "   none", ""
+        if r["truck_count"] is not None:
+            shown = f"{r['truck_count']:>7.1f}"
+            interval = f"{r['truck_count_lo']:.1f} to {r['truck_count_hi']:.1f}"
+        lines.append(
+            f"{r['camera_id']:<16} {r['date']}  {shown}  {interval:<16} "
+            f"{r['truth']:>6}  {r['coverage']:>7.1%}  {r['quality']}"
+        )
+    made = [r for r in rows if r["truck_count"] is not None]
+    counted, truth = sum(r["truck_count"] for r in made), sum(r["truth"] for r in made)
+    held = sum(r["truck_count_lo"] <= r["truth"] <= r["truck_count_hi"] for r in made)
+    lines += [
+        f"in all: {counted:.1f} counted, {truth} true ({counted / max(truth, 1) - 1:+.1%}); "
+        f"{held} of {len(rows)} intervals hold the truth",
+        "rendered footage, simulated crowd; model, counts and intervals are real",
+        *(f"{name:<9} {path}" for name, path in files.items()),
+    ]
+    return "\n".join(lines)

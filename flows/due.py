@@ -1,0 +1,192 @@
+"""Which camera-days are closed, which should have a count, and which lack one. No Prefect here.
+
+A local day is closed once its last instant is over in the camera's time zone. It is *due* when
+there is footage of it, it lies after the days from which the model in use learned, and no count by
+that model is there that is at least as new as the day's footage, clips and scores.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import glob
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import localtime
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.cameras import Registry
+    from pipeline.domain import Camera
+    from pipeline.store import Workspace
+
+
+def newest_closed_day(cameras: Iterable[Camera], now: dt.datetime) -> dt.date:
+    """Return the newest local day that is over at ``now`` (aware) in every camera's time zone.
+
+    >>> from pipeline.domain import Camera
+    >>> tokyo, denver = (Camera(z, "", z, "", ()) for z in ("Asia/Tokyo", "America/Denver"))
+    >>> newest_closed_day([tokyo, denver], dt.datetime(2026, 3, 10, 3, tzinfo=dt.UTC))
+    datetime.date(2026, 3, 8)
+    """
+    today = min(localtime.local_day(now, camera.timezone) for camera in cameras)
+    return today - dt.timedelta(days=1)
+
+
+def check_closed(cameras: Iterable[Camera], day: dt.date, now: dt.datetime) -> None:
+    """Refuse a day that is not over at ``now`` for some camera.
+
+    Raises:
+        InputError: naming the day, the camera and the newest day that can be counted.
+    """
+    cameras = list(cameras)
+    for camera in cameras:
+        if localtime.day_bounds(day, camera.timezone)[1] > now:
+            raise InputError(
+                f"{day} is not over yet at camera {camera.id!r} ({camera.timezone}).",
+                f"The newest closed day is {newest_closed_day(cameras, now)}.",
+            )
+
+
+def cameras_of(registry: Registry, timezone: str | None = None) -> list[Camera]:
+    """Return each camera as aimed now; with ``timezone``, only those that live in it."""
+    newest = [registry.camera(camera_id) for camera_id in registry.ids]
+    return [c for c in newest if timezone in (None, c.timezone)]
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What is to do in a range of days: per camera its due days, in order.
+
+    ``there`` counts the camera-days with footage that need nothing; ``taught`` those left out
+    because the model learned from that day or a later one; ``unpublished`` says that counts are
+    newer than the last publication.
+    """
+
+    days: dict[str, list[dt.date]]
+    there: int
+    taught: int
+    unpublished: bool
+
+    @property
+    def camera_days(self) -> int:
+        """How many camera-days are due."""
+        return sum(len(days) for days in self.days.values())
+
+    def as_text(self) -> dict[str, list[str]]:
+        """Return the due days as a flow's parameter: plain text, cameras in order."""
+        return {c: [str(day) for day in days] for c, days in sorted(self.days.items()) if days}
+
+
+def backlog(
+    ws: Workspace,
+    registry: Registry,
+    model_id: str,
+    camera_ids: Sequence[str],
+    first: dt.date | None,
+    last: dt.date,
+) -> Backlog:
+    """Compare what should exist up to ``last`` with what does; nothing is written or decoded.
+
+    A day leans on those before it (the hour-of-week profile), so once one of a camera is due, the
+    counted ones after it in the range are due again: any order of work then ends in the same
+    tables.
+    """
+    taught_to = last_taught_days(ws, registry, model_id)
+    days: dict[str, list[dt.date]] = {}
+    there = taught = 0
+    for camera_id in camera_ids:
+        files = footage(ws, registry, camera_id)
+        wanted = [d for d in files if (first is None or d >= first) and d <= last]
+        after = [d for d in wanted if d > taught_to.get(camera_id, dt.date.min)]
+        done = _counted_before(ws, camera_id, after, files, model_id)
+        days[camera_id] = after[done:]
+        there += done
+        taught += len(wanted) - len(after)
+    return Backlog(days, there, taught, is_unpublished(ws, model_id, camera_ids))
+
+
+def _counted_before(
+    ws: Workspace,
+    camera_id: str,
+    days: Sequence[dt.date],
+    files: Mapping[dt.date, Sequence[Path]],
+    model_id: str,
+) -> int:
+    """Return how many of ``days`` from the first on are counted without a hole."""
+    for n, day in enumerate(days):
+        if not is_counted(ws, camera_id, day, model_id, files.get(day, ())):
+            return n
+    return len(days)
+
+
+def footage(ws: Workspace, registry: Registry, camera_id: str) -> dict[dt.date, list[Path]]:
+    """Return the files of each local day by the start that their names tell, oldest day first."""
+    from pipeline.ingest import SUFFIXES, clip_start
+
+    found: dict[dt.date, list[Path]] = {}
+    for camera in (c for c in registry.entries if c.id == camera_id):
+        live = "://" in camera.source
+        pattern = f"footage/{camera.id}/**/*" if live else camera.source
+        for name in glob.iglob(pattern, root_dir=ws.root, recursive=True):
+            path = ws.root / name
+            start = clip_start(path.stem, camera)
+            if start is None or (live and path.suffix.lower() not in SUFFIXES):
+                continue
+            day = localtime.local_day(start, camera.timezone)
+            if registry.camera(camera_id, day) is camera:
+                found.setdefault(day, []).append(path)
+    return dict(sorted(found.items()))
+
+
+def last_taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, dt.date]:
+    """Return, per camera, the last local day from which the model learned (from its campaigns)."""
+    from pipeline import schemas, store
+
+    card = store.read_json(ws.model(model_id) / "card.json")
+    found: dict[str, dt.date] = {}
+    for campaign in card.get("campaigns", {}):
+        path = ws.campaign_frames(campaign) / "frames.parquet"
+        if not path.is_file():
+            continue
+        table = store.read_table(path, schemas.FRAMES).select(["camera_id", "captured_at"])
+        last = table.group_by("camera_id").aggregate([("captured_at", "max")]).to_pylist()
+        for row in last:
+            camera = registry.camera(row["camera_id"])
+            day = localtime.local_day(row["captured_at_max"], camera.timezone)
+            found[camera.id] = max(day, found.get(camera.id, day))
+    return found
+
+
+def is_counted(
+    ws: Workspace, camera_id: str, day: dt.date, model_id: str, files: Iterable[Path] = ()
+) -> bool:
+    """Tell whether a camera-day has a count by ``model_id`` that is no older than what it counts.
+
+    The arithmetic beside the count is written anew at every counting, so its time is the count's.
+    """
+    done = _written(ws.counts(camera_id, day, model_id).with_suffix(".json"))
+    if not (done and _written(ws.counts(camera_id, day, model_id))):
+        return False
+    sources = ws.clips(camera_id, day), ws.scores(camera_id, day, model_id), *files
+    return all(_written(path) <= done for path in sources)
+
+
+def is_unpublished(ws: Workspace, model_id: str, camera_ids: Iterable[str]) -> bool:
+    """Tell whether some count by ``model_id`` was written after the newest publication."""
+    published = max((_written(p) for p in ws.vintages.glob("*.parquet")), default=0)
+    return any(
+        _written(ws.counts(camera_id, day, model_id)) > published
+        for camera_id in camera_ids
+        for day in ws.days("counts", camera_id)
+    )
+
+
+def _written(path: Path) -> int:
+    """Return when a file was last written, in nanoseconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,120 @@
+"""Running it for real: ``backfill`` (and what starts, watches and ends the services, below).
+
+Nothing here imports Prefect before there is something for it to do.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from flows import due
+from pipeline.daily import model_in_use
+
+if TYPE_CHECKING:
+    from pipeline.cameras import Registry
+    from pipeline.store import Workspace
+
+Row = dict[str, Any]
+
+
+def backfill(
+    ws: Workspace,
+    registry: Registry,
+    first: dt.date | None,
+    last: dt.date | None,
+    *,
+    cameras: Sequence[str] = (),
+    model: str | None = None,
+    schedule: bool = False,
+    now: dt.datetime,
+) -> Row:
+    """Count and publish what lacks a count; say so at once where nothing does.
+
+    Args:
+        ws: the workspace.
+        registry: its cameras.
+        first: first local day; None is wherever footage begins.
+        last: last local day; None is the newest that is over everywhere at ``now``.
+        cameras: which; none is all.
+        model: whose counts; None is the model in use.
+        schedule: hand one run per camera to the server's workers in place of running here.
+        now: the instant that decides which days are over.
+
+    Returns:
+        JSON-able ``due`` (camera-days), ``there``, ``taught``, ``state``, ``published``,
+        ``missing``; with ``schedule``, ``runs`` in place of the last two.
+    """
+    model_id = model_in_use(ws, model)
+    chosen = registry.chosen(cameras)
+    aimed = [registry.camera(c) for c in chosen]
+    last = last or due.newest_closed_day(aimed, now)
+    due.check_closed(aimed, last, now)
+    found = due.backlog(ws, registry, model_id, chosen, first, last)
+    told = {"due": found.camera_days, "there": found.there, "taught": found.taught}
+    if not found.camera_days:
+        rows = _published(ws, registry, found)
+        return told | {"state": "Completed", "missing": [], "published": rows}
+    if schedule:
+        return told | {"state": "Scheduled", "runs": scheduled(ws, found.as_text(), model_id)}
+    from flows import _days
+    from flows.backfill import backfill as flow
+
+    state: Any = flow(str(ws.root), found.as_text(), model_id, return_state=True)
+    ended = _days.outcome(state)
+    return told | {key: ended[key] for key in ("state", "published", "missing")}
+
+
+def backfill_text(result: Row) -> str:
+    """Word what :func:`backfill` returns.
+
+    >>> backfill_text({"due": 0, "there": 8, "taught": 2, "state": "Completed", "published": 0})
+    'nothing to do: 8 camera-day(s) are counted, 2 taught the model; 0 row(s) published'
+    """
+    there = f"{result['there']} camera-day(s) are counted, {result['taught']} taught the model"
+    if not result["due"]:
+        return f"nothing to do: {there}; {result['published']} row(s) published"
+    if "runs" in result:
+        lines = [f"{r['camera']}: {r['days']} day(s), {r['state']}" for r in result["runs"]]
+        return "\n".join([*lines, f"{result['due']} camera-day(s) handed over; {there} before"])
+    lines = [f"{m['camera']} {m['day']}: {m['what']}: {m['why']}" for m in result["missing"]]
+    told = f"{result['state']}: {result['due']} camera-day(s) done, "
+    return "\n".join([*lines, told + f"{result['published']} row(s) published; {there} before"])
+
+
+def _published(ws: Workspace, registry: Registry, found: due.Backlog) -> int:
+    """Publish counts that an interrupted run left unpublished; return the rows."""
+    from pipeline.publish import publish
+
+    return publish(ws, registry).rows if found.unpublished else 0
+
+
+def scheduled(ws: Workspace, days: dict[str, list[str]], model_id: str) -> list[Row]:
+    """Hand one run per camera to the deployment ``backfill/backfill``; asked twice, runs once.
+
+    The idempotency key tells the work: the same days still due by the same model are the same run.
+    One that ended without doing its work is set to run again.
+    """
+    from flows._prefect import run_again, run_deployment
+
+    runs: list[Row] = []
+    for camera, dates in days.items():
+        parameters = {
+            "root": str(ws.root.resolve()),
+            "days": {camera: dates},
+            "model_id": model_id,
+        }
+        key = hashlib.blake2b(json.dumps(parameters, sort_keys=True).encode(), digest_size=12)
+        run: Any = run_deployment(
+            "backfill/backfill",
+            parameters=parameters,
+            flow_run_name=f"backfill {camera} {dates[0]}..{dates[-1]}",
+            idempotency_key=f"backfill-{key.hexdigest()}",
+            timeout=0,
+        )
+        state = run_again(run)
+        runs.append({"camera": camera, "days": len(dates), "run": str(run.id), "state": state})
+    return runs

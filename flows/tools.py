@@ -1,0 +1,111 @@
+"""Commands that look inside: networks layer by layer, and measured speed and honesty.
+
+``flows.cli`` takes the groups ``models`` and ``bench`` over.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flows.commandline import Context, Result, command
+
+commands = click.Group()
+
+
+@commands.group("models", invoke_without_command=True)
+@click.option("--root", type=click.Path(path_type=Path), help="Workspace folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on one line.")
+@click.pass_context
+def models_group(context: click.Context, root: Path | None, as_json: bool) -> None:
+    """List the networks; `models show ARCH` goes through one layer by layer."""
+    if context.invoked_subcommand is None:
+        context.invoke(models_list, root=root, as_json=as_json)
+
+
+@command(models_group, "list")
+def models_list(context: Context) -> tuple[Result, str]:
+    """List the networks with parameters, multiply-adds and receptive field."""
+    from pipeline.models import ARCHES, NetSpec, build, default_size
+    from pipeline.models.describe import totals
+
+    rows = []
+    for arch in ARCHES:
+        side = default_size(arch) or 128
+        spec = NetSpec(channels=3, height=side, width=side)
+        rows.append({"arch": arch, "input_px": side, **totals(build(arch, spec).body, spec)})
+    lines = [f"{'arch':<20} {'input':>5} {'parameters':>12} {'multiply-adds':>15} field"]
+    for row in rows:
+        lines.append(
+            f"{row['arch']:<20} {row['input_px']:>5} {row['parameters']:>12,} "
+            f"{row['multiply_adds']:>15,} {row['receptive_field_px'] or 'all'}"
+        )
+    return {"models": rows}, "\n".join(lines)
+
+
+@command(models_group, "show")
+@click.argument("arch")
+@click.option("--size", type=click.IntRange(8, 1024), help="Side of the input in pixels.")
+def models_show(context: Context, arch: str, size: int | None) -> tuple[Result, str]:
+    """Show a network layer by layer: output size, receptive field, parameters."""
+    from pipeline.models import NetSpec, build, default_size
+    from pipeline.models.describe import describe
+
+    side = size or default_size(arch) or 128
+    spec = NetSpec(channels=3, height=side, width=side)
+    rows = [layer.as_json() for layer in describe(build(arch, spec).body, spec)]
+    lines = [f"{'layer':<34} {'kind':<18} {'setting':<28} {'output':<14} {'field':>5} parameters"]
+    for row in rows:
+        lines.append(
+            f"{row['name']:<34} {row['kind']:<18} {row['setting']:<28} {row['output']:<14} "
+            f"{row['receptive_field_px'] or 'all':>5} {row['parameters']:,}"
+        )
+    return {"arch": arch, "input_px": side, "layers": rows}, "\n".join(lines)
+
+
+@commands.group("bench")
+def bench_group() -> None:
+    """Measure: decoding, and whether the intervals hold."""
+
+
+@command(bench_group, "decode")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--hz", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+def bench_decode(context: Context, file: Path, hz: float) -> tuple[Result, str]:
+    """CPU seconds of our decoding, full decoding, OpenCV and FFmpeg, interleaved in one run."""
+    from pipeline import benchmarks
+    from pipeline.errors import NotFoundError
+
+    if not file.is_file():
+        raise NotFoundError(f"no such file: {file}.", "Name a video file.")
+    figures = benchmarks.bench_decode(file, hz)
+    return figures, benchmarks.as_text(figures)
+
+
+@command(bench_group, "counting")
+@click.option("--days", type=click.IntRange(2), default=400, show_default=True)
+@click.option("--cells", help="ci for a few quick ones, or the number of one; all by default.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def bench_counting(context: Context, days: int, cells: str | None, seed: int) -> tuple[Result, str]:
+    """Simulated days over a grid of settings: bias, and how often the 95% interval holds."""
+    from pipeline.counting.simulation import run_grid
+    from pipeline.progress import note
+
+    def told(row: Result) -> None:
+        note(_cell(row))
+
+    chosen = int(cells) if cells and cells.isdigit() else cells
+    rows = run_grid(days, chosen, seed, on_cell=told)
+    return {"cells": rows}, "\n".join(_cell(row) for row in rows)
+
+
+def _cell(row: Result) -> str:
+    setting = " ".join(f"{k}={v}" for k, v in row["setting"].items())
+    if row["bias"] is None:
+        return f"{setting}: refused on {row['refused']} of {row['days']} days"
+    return (
+        f"{setting}: bias {row['bias']:+.3f} ± {row['bias_se']:.3f}, holds "
+        f"{row['coverage']:.3f}, width {row['width_ratio']:.2f} of the oracle's, "
+        f"refused {row['refused']} of {row['days']}"
+    )
