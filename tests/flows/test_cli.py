@@ -1,0 +1,166 @@
+"""The command line as people meet it: help, JSON, and errors of one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REGISTRY = """
+[[camera]]
+id = "gate"
+site = "dc-1"
+timezone = "Europe/Berlin"
+source = "footage/gate/*.mp4"
+zones = [{ name = "lane", polygon = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.9]] }]
+"""
+
+
+def run(*arguments: str, root: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    if root is not None:
+        command += ["--root", str(root)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    (tmp_path / "cameras.toml").write_text(REGISTRY)
+    return tmp_path
+
+
+def refused(*arguments: str, root: Path) -> str:
+    """Run a command that must fail for the person's fault; return its one line."""
+    before = tree(root)
+    done = run(*arguments, root=root)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert tree(root) == before, "something was left half-written"
+    return lines[0]
+
+
+def test_help_answers_well_under_a_second_and_loads_nothing_heavy() -> None:
+    started = time.perf_counter()
+    assert run("--help").returncode == 0
+    assert time.perf_counter() - started < 1.0
+    code = (
+        "import sys, flows.cli; heavy = ('torch', 'cv2', 'prefect', 'av', 'pandas');"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_json_is_one_object_on_one_line(workspace: Path) -> None:
+    done = run("cameras", "check", "--json", root=workspace)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 1
+    assert json.loads(done.stdout)["cameras"] == [{"id": "gate", "site": "dc-1", "zones": ["lane"]}]
+
+
+@pytest.mark.parametrize("command", ["ingest", "infer", "count"])
+def test_unknown_camera(workspace: Path, command: str) -> None:
+    line = refused(command, "--camera", "gatte", root=workspace)
+    assert "'gatte'" in line
+    assert "gate" in line.replace("gatte", "")
+
+
+def test_zone_outside_the_picture(workspace: Path) -> None:
+    (workspace / "cameras.toml").write_text(REGISTRY.replace("[0.9, 0.1]", "[1.9, 0.1]"))
+    line = refused("cameras", "check", root=workspace)
+    assert "[1.9, 0.1]" in line
+    assert "outside 0-1" in line
+
+
+def test_unknown_time_zone(workspace: Path) -> None:
+    (workspace / "cameras.toml").write_text(REGISTRY.replace("Europe/Berlin", "Europe/Berlinn"))
+    assert "'Europe/Berlinn'" in refused("ingest", root=workspace)
+
+
+@pytest.mark.parametrize("command", ["ingest", "count"])
+def test_bad_date(workspace: Path, command: str) -> None:
+    line = refused(command, "--from", "2026-02-30", root=workspace)
+    assert "'2026-02-30'" in line
+    assert "YYYY-MM-DD" in line
+
+
+def test_range_that_ends_before_it_begins(workspace: Path) -> None:
+    line = refused("ingest", "--from", "2026-02-03", "--to", "2026-02-01", root=workspace)
+    assert "2026-02-03" in line
+    assert "2026-02-01" in line
+
+
+def test_no_registry(tmp_path: Path) -> None:
+    assert "cameras.toml" in refused("ingest", root=tmp_path)
+
+
+def test_missing_label_file(workspace: Path) -> None:
+    _campaign(workspace)
+    line = refused("label", "import", "c1", str(workspace / "nowhere.csv"), root=workspace)
+    assert "nowhere.csv" in line
+
+
+def test_label_that_is_not_one_of_the_three(workspace: Path) -> None:
+    _campaign(workspace)
+    votes = workspace / "votes.csv"
+    votes.write_text("frame_id,worker,label\nf1,ann,truck\nf1,bob,lorry\n")
+    line = refused("label", "import", "c1", str(votes), root=workspace)
+    assert "'lorry'" in line
+    assert "no_truck" in line
+
+
+def test_empty_campaign(workspace: Path) -> None:
+    _campaign(workspace)
+    assert "c1" in refused("label", "aggregate", "c1", root=workspace)
+    assert "c1" in refused("train", "--campaign", "c1", root=workspace)
+    assert "nosuch" in refused("train", "--campaign", "nosuch", root=workspace)
+
+
+@pytest.mark.parametrize("command", [("infer", "--model"), ("count", "--model"), ("evaluate",)])
+def test_model_that_does_not_exist(workspace: Path, command: tuple[str, ...]) -> None:
+    _campaign(workspace)
+    extra = (
+        ("--campaign", "c1")
+        if command[0] == "evaluate"
+        else ("--from", "2026-03-01", "--to", "2026-03-01")
+    )
+    line = refused(*command, "m-none", *extra, root=workspace)
+    assert "'m-none'" in line
+
+
+def test_unknown_command_and_option(workspace: Path) -> None:
+    assert "ingst" in refused("ingst", root=workspace)
+    assert "--no-such" in refused("ingest", "--no-such", root=workspace)
+
+
+def _campaign(root: Path) -> None:
+    """Write a campaign of one frame that nobody has judged."""
+    import datetime as dt
+
+    from pipeline import schemas, store
+
+    row = {
+        "frame_id": "f1",
+        "camera_id": "gate",
+        "zone": "lane",
+        "clip_id": "k1",
+        "captured_at": dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC),
+        "offset_s": 0.0,
+        "path": "f1.jpg",
+        "background_path": "f1.bg.jpg",
+        "batch": "b",
+        "why_chosen": "random",
+        "weight": 1.0,
+    }
+    path = store.Workspace(root).campaign_frames("c1") / "frames.parquet"
+    store.write_table(path, store.table_of([row], schemas.FRAMES), schemas.FRAMES)

@@ -1,0 +1,119 @@
+"""Which days are closed and which are due, worked out by hand over a tiny workspace."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+
+import pytest
+
+from flows import due
+from pipeline import cameras
+from pipeline.domain import Camera
+from pipeline.errors import InputError
+from pipeline.store import Workspace, write_json
+
+FIRST = dt.date(2026, 3, 2)
+TO = dt.date(2026, 3, 31)
+
+
+def at(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
+
+
+def camera(timezone: str) -> Camera:
+    return Camera(timezone.rsplit("/")[-1], "", timezone, "", ())
+
+
+def test_the_newest_closed_day_waits_for_the_last_time_zone() -> None:
+    chicago, berlin = camera("America/Chicago"), camera("Europe/Berlin")
+    # 5:30 UTC on the 10th is 0:30 in Chicago (UTC-5 since the 8th): the 9th is over everywhere.
+    assert due.newest_closed_day([chicago, berlin], at("2026-03-10T05:30+00:00")).day == 9
+    assert due.newest_closed_day([chicago, berlin], at("2026-03-10T04:59+00:00")).day == 8
+    assert due.newest_closed_day([berlin], at("2026-03-10T04:59+00:00")).day == 9
+
+
+def test_a_day_that_is_not_over_is_refused_with_the_newest_that_is() -> None:
+    chicago = camera("America/Chicago")
+    due.check_closed([chicago], dt.date(2026, 3, 9), at("2026-03-10T05:00+00:00"))
+    with pytest.raises(InputError, match=r"2026-03-10 is not over.*Chicago.*newest.*2026-03-09"):
+        due.check_closed([chicago], dt.date(2026, 3, 10), at("2026-03-10T05:00+00:00"))
+
+
+def counted(ws: Workspace, camera_id: str, day: dt.date, *, later_by_s: float = 10.0) -> None:
+    """Leave what a counting leaves, dated a little after the footage."""
+    table = ws.counts(camera_id, day, "bright")
+    table.parent.mkdir(parents=True, exist_ok=True)
+    table.write_bytes(b"")
+    write_json(table.with_suffix(".json"), {})
+    for path in (table, table.with_suffix(".json")):
+        when = path.stat().st_mtime + later_by_s
+        os.utime(path, (when, when))
+
+
+def backlog(root: Path, first: dt.date | None = None, last: dt.date = TO) -> due.Backlog:
+    ws = Workspace(root)
+    registry = cameras.load(ws.cameras_toml)
+    return due.backlog(ws, registry, "bright", registry.ids, first, last)
+
+
+def test_every_day_with_footage_is_due_until_it_is_counted(world: Path) -> None:
+    ws = Workspace(world)
+    assert backlog(world).as_text()["west"] == ["2026-03-02", "2026-03-03", "2026-03-04"]
+    assert backlog(world, last=FIRST).as_text() == {"east": ["2026-03-02"], "west": ["2026-03-02"]}
+    counted(ws, "west", FIRST)
+    found = backlog(world)
+    assert found.as_text()["west"] == ["2026-03-03", "2026-03-04"]
+    assert (found.there, found.camera_days, found.unpublished) == (1, 5, True)
+    for day in range(3):
+        for camera_id in ("west", "east"):
+            counted(ws, camera_id, FIRST + dt.timedelta(days=day))
+    assert backlog(world).camera_days == 0
+
+
+def test_a_hole_makes_the_days_after_it_due_again(world: Path) -> None:
+    """Later days lean on the profile of earlier ones, so order must not matter."""
+    ws = Workspace(world)
+    for day in (0, 2):
+        counted(ws, "west", FIRST + dt.timedelta(days=day))
+    assert backlog(world).as_text()["west"] == ["2026-03-03", "2026-03-04"]
+
+
+def test_footage_that_came_after_the_count_makes_its_day_due(world: Path) -> None:
+    ws = Workspace(world)
+    for day in range(3):
+        counted(ws, "west", FIRST + dt.timedelta(days=day))
+    assert "west" not in backlog(world).as_text()
+    late = world / "footage" / "west" / "2026-03-04T180100+0000.mp4"
+    late.write_bytes(b"")
+    when = late.stat().st_mtime + 60
+    os.utime(late, (when, when))
+    assert backlog(world).as_text()["west"] == ["2026-03-04"]
+
+
+def test_days_that_taught_the_model_are_left_out(world: Path) -> None:
+    from pipeline import schemas, store
+
+    ws = Workspace(world)
+    card = store.read_json(ws.model("bright") / "card.json")
+    write_json(ws.model("bright") / "card.json", card | {"campaigns": {"c": ""}})
+    frame = {
+        "frame_id": "f",
+        "camera_id": "west",
+        "zone": "exit",
+        "clip_id": "k",
+        "captured_at": at("2026-03-04T05:59:00+00:00"),  # 3 March, 23:59 in Chicago
+        "offset_s": 0.0,
+        "path": "",
+        "background_path": "",
+        "batch": "",
+        "why_chosen": "random",
+        "weight": 1.0,
+    }
+    path = ws.campaign_frames("c") / "frames.parquet"
+    store.write_table(path, store.table_of([frame], schemas.FRAMES), schemas.FRAMES)
+    found = backlog(world)
+    assert found.as_text()["west"] == ["2026-03-04"]
+    assert found.taught == 2
+    assert len(found.as_text()["east"]) == 3

@@ -1,0 +1,103 @@
+"""``up``, ``status`` and ``down``, and ending what does not want to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from flows import _processes, services
+from flows.cli import cli
+
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+own_session = subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
+subprocess.Popen([sys.executable, "-c", child])
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_ignores_sigterm_ends_with_all_its_children(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    record = _processes.start([sys.executable, "-c", STUBBORN], log, tmp_path, {})
+    until = time.monotonic() + 20
+    while "ready" not in log.read_text() and time.monotonic() < until:
+        time.sleep(0.05)
+    family = set(_processes._family(record))
+    assert len(family) == 3
+    assert _processes.is_alive(record)
+    time.sleep(0.5)  # the children, too, have to get as far as ignoring
+    assert _processes.end(record, patience_s=0.5) == 3
+    assert not _processes.is_alive(record)
+    assert not [pid for pid in family if (stat := _processes._stat(pid)) and stat[0] != "Z"]
+
+
+def test_a_process_id_used_again_by_another_is_left_alone(tmp_path: Path) -> None:
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        record = {"pid": stranger.pid, "started": "1", "log": ""}
+        assert not _processes.is_alive(record)
+        assert _processes.end(record, patience_s=0.1) == 0
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_status_and_down_where_nothing_runs(world: Path) -> None:
+    found = CliRunner().invoke(cli, ["status", "--root", str(world)], standalone_mode=False)
+    assert "services: none" in found.output
+    assert "due camera-days: west 3, east 3" in found.output
+    ended = CliRunner().invoke(cli, ["down", "--root", str(world)], standalone_mode=False)
+    assert ended.output == "nothing was running\n"
+
+
+def test_a_taken_port_is_named(world: Path) -> None:
+    from pipeline import cameras
+    from pipeline.errors import InputError
+    from pipeline.store import Workspace
+
+    ws = Workspace(world)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=rf"port {port} is taken.*--port"):
+            services.up(ws, cameras.load(ws.cameras_toml), port)
+
+
+def truck_counter(root: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "flows.cli", *arguments, "--root", str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_up_status_down(world: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    try:
+        first = json.loads(truck_counter(world, "up", "--port", port, "--json"))
+        assert set(first["running"]) == {"server", "worker"}
+        again = json.loads(truck_counter(world, "up", "--port", port, "--json"))
+        assert again["running"] == first["running"]
+        assert "server runs, worker runs" in truck_counter(world, "status")
+        os.kill(first["running"]["worker"], signal.SIGSTOP)  # it will not heed SIGTERM
+    finally:
+        ended = truck_counter(world, "down")
+    assert "worker: ended, " in ended
+    assert "by force" in ended
+    assert not any(Path(f"/proc/{pid}").exists() for pid in first["running"].values())

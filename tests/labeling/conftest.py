@@ -1,0 +1,113 @@
+"""A real Label Studio for the tests that need one, with people who can log in to it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from labeling import server
+from labeling.client import LabelStudio
+from pipeline import schemas, store
+from pipeline.store import Workspace
+
+PASSWORD = "Quiet-River-42"
+
+
+@pytest.fixture(scope="session")
+def studio_environment() -> Path:
+    """The server's own virtual environment."""
+    try:
+        server.install()
+    except server.ServerError as error:
+        pytest.skip(f"Label Studio cannot be installed here: {error}")
+    return server.default_environment()
+
+
+@pytest.fixture(scope="session")
+def studio_folder(tmp_path_factory) -> Path:
+    """Where the server keeps what it has."""
+    return tmp_path_factory.mktemp("studio")
+
+
+@pytest.fixture(scope="session")
+def credentials(studio_environment, studio_folder) -> Iterator[server.Credentials]:
+    """A running server."""
+    with server.serve(studio_folder) as reached:
+        yield reached
+
+
+@pytest.fixture
+def studio_client(credentials) -> Iterator[LabelStudio]:
+    with LabelStudio(credentials.url, credentials.token) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def people(credentials) -> dict[str, str]:
+    """E-mail address → token of four users who signed up by an invitation."""
+    return {
+        f"{name}@crew.example": sign_up(credentials, f"{name}@crew.example")
+        for name in ("ann", "bob", "cem", "dua")
+    }
+
+
+def sign_up(credentials: server.Credentials, email: str) -> str:
+    """Sign up as people do, and return the new user's token."""
+    admin = {"Authorization": f"Token {credentials.token}"}
+    with httpx.Client(base_url=credentials.url, timeout=60, follow_redirects=True) as http:
+        link = http.get("/api/invite", headers=admin).json()["invite_url"]
+        page = http.get(link).text
+        csrf = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
+        assert csrf is not None
+        body = {"email": email, "password": PASSWORD, "csrfmiddlewaretoken": csrf[1]}
+        http.post(link, data=body, headers={"Referer": credentials.url}).raise_for_status()
+        return str(http.get("/api/current-user/token").json()["token"])
+
+
+@pytest.fixture
+def workspace_of(tmp_path: Path) -> Callable[[int], Workspace]:
+    """Make a workspace whose campaign ``spring`` holds n frames with small pictures."""
+
+    def make(n: int) -> Workspace:
+        import numpy as np
+        import simplejpeg
+
+        ws = Workspace(tmp_path)
+        folder = ws.campaign_frames("spring")
+        start = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)
+        folder.mkdir(parents=True)
+        grey = np.full((32, 48, 3), 120, np.uint8)
+        (folder / "crop.jpg").write_bytes(simplejpeg.encode_jpeg(grey))
+        rows = [
+            {
+                "frame_id": f"f{i:05d}",
+                "camera_id": "gate",
+                "zone": "out",
+                "clip_id": "c",
+                "captured_at": start + dt.timedelta(seconds=i),
+                "offset_s": float(i),
+                "path": "crop.jpg",
+                "background_path": "crop.jpg",
+                "batch": "b",
+                "why_chosen": "random",
+                "weight": 1.0,
+            }
+            for i in range(n)
+        ]
+        store.write_table(
+            folder / "frames.parquet", store.table_of(rows, schemas.FRAMES), schemas.FRAMES
+        )
+        return ws
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def password() -> str:
+    """The password everybody signed up with."""
+    return PASSWORD

@@ -1,0 +1,86 @@
+"""Audit windows: drawn fairly, shown as strips, counted by people."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from labeling import audit, pictures
+from labeling.sample import Block
+from pipeline import store
+from pipeline.domain import Camera, Zone
+from pipeline.errors import InputError, NotFoundError
+from pipeline.store import Workspace
+
+ZONE = Zone("out", ((0.1, 0.3), (0.9, 0.3), (0.9, 0.9), (0.1, 0.9)))
+CAMERA = Camera("gate", "yard", "UTC", "x", (ZONE,))
+START = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)
+
+
+def block(hour: int, *spans: tuple[float, float]) -> Block:
+    start = START.replace(hour=hour)
+    return Block(CAMERA, f"c{hour}", "x", start, (320, 180), (0.0, 100.0), spans, hour)
+
+
+def test_every_window_is_as_likely_as_any_other():
+    # 100 s hold five windows of 20 s; 30 s and 50 s hold one and two: eight in all.
+    blocks = [block(9, (0.0, 100.0)), block(10, (0.0, 30.0), (50.0, 100.0))]
+    counts: dict[tuple[str, float], int] = {}
+    for seed in range(800):
+        drawn = audit._windows(blocks, 2, 20.0, seed)
+        assert len(drawn) == 2
+        for found, offset, total in drawn:
+            assert total == 8
+            counts[found.clip_id, offset] = counts.get((found.clip_id, offset), 0) + 1
+    assert sorted(counts) == [
+        *(("c10", t) for t in (0.0, 50.0, 70.0)),
+        *(("c9", 20.0 * k) for k in range(5)),
+    ]
+    # 1,600 draws over eight windows: 200 each, standard deviation at most 12.3.
+    assert all(abs(n - 200) < 50 for n in counts.values())
+
+
+def test_more_than_there_are_gives_all():
+    assert len(audit._windows([block(9, (0.0, 100.0))], 50, 20.0, 0)) == 5
+
+
+@pytest.fixture
+def drawn(tmp_path) -> Workspace:
+    ws = Workspace(tmp_path)
+    rows = [audit._row(block(9, (0.0, 100.0)), "all", 20.0 * k, 20.0, 5) for k in range(2)]
+    schema = audit.windows_schema()
+    path = tmp_path / "audits" / "spring" / "windows.parquet"
+    store.write_table(path, store.table_of(rows, schema), schema)
+    return ws
+
+
+def test_counts_come_in_and_the_median_counts(drawn, tmp_path):
+    table = store.read_table(tmp_path / "audits" / "spring" / "windows.parquet")
+    first, second = table.column("window_id").to_pylist()
+    path = tmp_path / "counts.csv"
+    path.write_text(
+        f"window_id,worker,trucks\n{first},ann,3\n{first},bob,4\n{first},cem,3\n{second},ann,0\n"
+    )
+    assert audit.import_counts(drawn, "spring", path) == 4
+    assert audit.import_counts(drawn, "spring", path) == 4
+    assert audit.human_counts(drawn, "spring") == {first: 3.0, second: 0.0}
+    for bad, naming in (("zz,ann,1", "'zz'"), (f"{first},ann,some", "'some'")):
+        path.write_text(f"window_id,worker,trucks\n{bad}\n")
+        with pytest.raises(InputError, match=f"line 2: .*{naming}"):
+            audit.import_counts(drawn, "spring", path)
+    with pytest.raises(NotFoundError, match="'autumn'"):
+        audit.import_counts(drawn, "autumn", path)
+
+
+def test_pictures_show_the_zone():
+    road = np.full((180, 320, 3), 90, np.uint8)
+    view = simplejpeg.decode_jpeg(pictures.wide_view(road, ZONE))
+    assert view.shape == (180, 320, 3)
+    edge, middle = view[54, 160].astype(int), view[110, 160].astype(int)
+    assert edge[0] - edge[2] > 80  # yellow on the zone's upper edge
+    assert np.abs(middle - 90).max() <= 4
+    crop = np.full((100, 128, 3), 90, np.uint8)
+    assert simplejpeg.decode_jpeg(pictures.outlined_crop(crop, ZONE, (320, 180))).shape[1] >= 300

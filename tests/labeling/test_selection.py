@@ -1,0 +1,134 @@
+"""Drawing with known chances, seeing large things, and finding repeats."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labeling import selection
+
+
+@given(
+    st.lists(st.floats(0.001, 10), min_size=1, max_size=40), st.integers(1, 40), st.integers(0, 99)
+)
+def test_systematic_draws_the_number_asked_for(chance, n, seed):
+    probability = selection.inclusion(np.array(chance), n)
+    assert probability.max() <= 1 + 1e-12
+    picked = selection.systematic(probability, np.random.default_rng(seed))
+    assert len(picked) == min(n, len(chance))
+
+
+def test_systematic_keeps_its_chances():
+    rng = np.random.default_rng(0)
+    probability = selection.inclusion(rng.random(40) ** 3, 10)
+    counts = np.zeros(40)
+    for _ in range(3000):
+        counts[selection.systematic(probability, rng)] += 1
+    # Standard error at most 0.0091; 40 draws.
+    assert np.abs(counts / 3000 - probability).max() < 0.035
+
+
+def test_uniform_instants_fall_once_in_each_equal_part():
+    spans = [(0.0, 10.0), (100.0, 130.0)]
+    drawn = selection.uniform_instants(spans, 8, np.random.default_rng(1))
+    assert [i for i, _ in drawn] == [0, 0, 1, 1, 1, 1, 1, 1]
+    for k, (_, instant) in enumerate(drawn[2:]):
+        assert 100 + 5 * k <= instant < 105 + 5 * k
+    assert selection.uniform_instants([], 5, np.random.default_rng(1)) == []
+
+
+@given(st.integers(0, 500), st.lists(st.floats(0, 100), min_size=1, max_size=9))
+def test_shares_add_up(n, sizes):
+    parts = selection.shares(n, sizes)
+    assert sum(parts) == (n if sum(sizes) > 0 else 0)
+    assert all(p == 0 for p, s in zip(parts, sizes, strict=True) if s == 0)
+
+
+def scene(*things: tuple[int, int, int, int]) -> np.ndarray:
+    picture = np.full((96, 128, 3), 90, np.uint8)
+    for x, y, w, h in things:
+        picture[y : y + h, x : x + w] = (200, 180, 60)
+    return picture
+
+
+def test_motion_by_hand():
+    found = selection.motion(scene((64, 40, 32, 24)), scene())
+    assert found.size == pytest.approx(32 * 24 / (96 * 128), rel=0.05)
+    assert found.x == pytest.approx(79.5 / 128, abs=0.01)
+    assert selection.motion(scene(), scene()).size == 0.0
+
+
+def test_a_change_of_light_is_not_a_thing():
+    brighter = np.clip(scene().astype(int) + 35, 0, 255).astype(np.uint8)
+    assert selection.motion(brighter, scene()).size == 0.0
+
+
+def test_a_truck_is_larger_than_a_queue_of_cars():
+    truck = selection.motion(scene((20, 20, 70, 50)), scene())
+    cars = selection.motion(scene((0, 60, 120, 16)), scene())
+    assert truck.size > 1.5 * cars.size
+
+
+def test_hash_finds_repeats_despite_noise():
+    rng = np.random.default_rng(0)
+    one, other = scene((10, 30, 60, 40)), scene((70, 50, 20, 14))
+    noisy = np.clip(one + rng.normal(0, 3, one.shape), 0, 255).astype(np.uint8)
+    hashes = [selection.perceptual_hash(p) for p in (one, noisy, other, one)]
+    assert selection.near_duplicates(hashes).tolist() == [0, 0, 2, 0]
+
+
+def test_a_truck_that_fills_the_crop_does_not_hide_itself():
+    assert selection.motion(scene((4, 0, 120, 96)), scene()).size > 0.85
+
+
+def test_half_of_the_draw_comes_from_the_largest_tenth_of_each_hour():
+    # In one hour of 1,000 moving things the chance falls as 1 / (1 + (r / 0.1)²), whose integral
+    # to r is 0.1 · atan(10 r): 53% lies below 0.1 and 75% below 0.2.
+    sizes = np.random.default_rng(3).permutation(np.arange(1, 1001)) / 1000.0
+    chance, large = selection.measure(sizes, np.zeros(1000, np.intp))
+    chance = chance / chance.sum()
+    assert chance[sizes > 0.9].sum() == pytest.approx(np.arctan(1) / np.arctan(10), abs=0.005)
+    assert chance[sizes > 0.8].sum() == pytest.approx(np.arctan(2) / np.arctan(10), abs=0.005)
+    assert large.sum() == 200
+    assert sizes[large].min() > sizes[~large].max()
+
+
+def test_enrichment_without_bias():
+    """Issue 4, point 4: trucks go from 5% to 35% or more; prevalence stays unbiased."""
+    rng = np.random.default_rng(7)
+    truck = np.zeros(6000, bool)
+    truck[rng.choice(6000, 300, replace=False)] = True
+    cars = rng.random(6000) < 0.3
+    sizes = np.where(truck, np.exp(rng.normal(np.log(0.2), 0.35, 6000)), 0.0)
+    sizes = np.where(~truck & cars, np.exp(rng.normal(np.log(0.04), 0.5, 6000)), sizes)
+    strata = np.repeat(np.arange(24), 250)
+    shares, from_random, from_enriched = [], [], []
+    for seed in range(300):
+        draw = np.random.default_rng(seed)
+        n = 300
+        k = round(selection.RANDOM_SHARE * n)
+        instants = selection.uniform_instants([(0.0, 6000.0)], k, draw)
+        random = np.array([int(t) for _, t in instants])
+        chance, _ = selection.measure(sizes, strata)
+        probability = selection.inclusion(chance, n - k)
+        enriched = selection.systematic(probability, draw)
+        shares.append(truck[np.concatenate([random, enriched])].mean())
+        from_random.append(truck[random].mean())
+        from_enriched.append((truck[enriched] / probability[enriched]).sum() / 6000)
+    assert np.mean(shares) >= 0.35
+    for estimates in (from_random, from_enriched):
+        error = np.std(estimates) / np.sqrt(len(estimates))
+        assert abs(np.mean(estimates) - 0.05) <= 2.6 * error
+
+
+def test_a_model_sends_half_to_trucks_and_half_to_doubts():
+    # One hour: 10 sure trucks, 10 coin tosses, 980 sure of nothing.
+    p = np.concatenate([np.full(10, 1.0), np.full(10, 0.5), np.zeros(980)])
+    chance = selection.measure_by_model(p, np.zeros(1000, np.intp))
+    chance = chance / chance.sum()
+    # likely: 10·1.001 + 10·0.501 + 0.98 = 16; unsure: 10·0.001 + 10·0.251 + 0.98 = 3.5.
+    assert chance[:10].sum() == pytest.approx((10.01 / 16 + 0.01 / 3.5) / 2, abs=1e-9)
+    assert chance[10:20].sum() == pytest.approx((5.01 / 16 + 2.51 / 3.5) / 2, abs=1e-9)
+    assert chance.min() > 0

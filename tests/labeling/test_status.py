@@ -1,0 +1,93 @@
+"""Money, advice, and what another hundred labels buy."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from labeling import campaign, crowd, status
+from labeling.aggregate import aggregate
+from pipeline import store
+from pipeline.errors import InputError
+from pipeline.store import Workspace
+
+TRUTH = {f"f{i:05d}": i % 4 == 0 for i in range(60)}
+
+
+def test_half_width_by_hand():
+    # se = 49/52, sp = 100/102: sqrt(0.05²·se(1−se)/52 + 0.95²·sp(1−sp)/102) = 0.013142;
+    # ÷ (se + sp − 1) = 0.92270, × 1.96 ÷ 0.05 = 0.5583.
+    found = status.HeldOut(48, 2, 1, 99)
+    assert status.half_width(found, 0.05) == pytest.approx(0.5583, abs=2e-4)
+    # Three times the labels more: a quarter of the variance.
+    more = status.half_width(found, 0.05, 450)
+    assert more == pytest.approx(0.5583 / 2, abs=2e-4)
+    assert status.half_width(status.HeldOut(1, 50, 50, 1), 0.05) == math.inf
+
+
+@pytest.fixture
+def voted(workspace_of):
+    ws = workspace_of(60)
+    campaign.add_table(ws, "spring", crowd.annotate(TRUTH, 4, seed=1))
+    return ws
+
+
+def test_costs_add_up(voted):
+    found = status.status(voted, "spring", price=0.05, budget=20.0)
+    assert found["annotations"] == 240
+    assert found["spent"] == 12.0
+    assert found["budget_left"] == 8.0
+    for by in ("worker", "batch", "camera"):
+        parts = found["costs"][by].values()
+        assert sum(p["labels"] for p in parts) == 240
+        assert sum(p["cost"] for p in parts) == pytest.approx(12.0)
+    assert found["advice"].startswith("train a model")
+    assert status.status(voted, "spring", 0.05, 12.0)["advice"] == "the budget is spent"
+
+
+def test_advice_follows_the_gain(voted):
+    voted.current_model.parent.mkdir(parents=True)
+    voted.current_model.write_text("m1\n")
+    card = voted.model("m1") / "card.json"
+    store.write_json(card, {"held_out": {"tp": 20, "fn": 1, "fp": 1, "tn": 60}})
+    found = status.status(voted, "spring", price=0.1)
+    assert found["advice"].startswith("go on: ±")
+    assert found["next_100"]["then"] < found["next_100"]["half_width"]
+    assert found["next_100"]["cost"] == 10.0
+    store.write_json(card, {"held_out": {"tp": 20000, "fn": 1000, "fp": 1000, "tn": 60000}})
+    assert status.status(voted, "spring")["advice"].startswith("stop: ±")
+
+
+def test_before_any_vote(workspace_of):
+    found = status.status(workspace_of(3), "spring")
+    assert (found["frames"], found["annotations"], found["pushed"]) == (3, 0, None)
+    assert found["advice"].startswith("no votes yet")
+    with pytest.raises(InputError, match="-1"):
+        status.status(Workspace(Path("x")), "spring", price=-1)
+
+
+def test_unsure_frames_get_another_vote():
+    result = aggregate(crowd.annotate(TRUTH, 3, seed=2))
+    wanted = set(status.unsure(result))
+    table = result.labels.set_index("frame_id")
+    assert set(table.index[table["label"].isna()]) <= wanted
+    assert table.loc[sorted(set(table.index) - wanted), "p_truck"].sub(0.5).abs().min() >= 0.4
+
+
+def test_gold_is_kept_and_measured(voted):
+    first = campaign.aggregate(voted, "spring")
+    gold = campaign.sure_labels(first, share=0.2)
+    assert 6 <= len(gold) <= 12
+    assert campaign.set_gold(voted, "spring", gold) == len(gold)
+    assert campaign.read_gold(voted, "spring") == gold
+    skills = {row["worker"]: row for row in status.status(voted, "spring")["gold"]}
+    assert sum(row["n_gold"] for row in skills.values()) <= 4 * len(gold)
+    with pytest.raises(InputError, match="'zz'"):
+        campaign.set_gold(voted, "spring", {"zz": True})
+    wrong = {f: not t for f, t in list(gold.items())[:1]}
+    campaign.set_gold(voted, "spring", wrong)
+    labels = campaign.aggregate(voted, "spring").labels.set_index("frame_id")["label"]
+    frame = next(iter(wrong))
+    assert labels[frame] == ("truck" if wrong[frame] else "no_truck")

@@ -1,0 +1,189 @@
+"""Against a real server: every task once, every vote attributed."""
+
+from __future__ import annotations
+
+import collections
+import stat
+
+import httpx
+import pytest
+
+from labeling import campaign, server, studio, tasks
+from labeling.client import LabelStudio, ServiceError
+from pipeline import store
+from pipeline.errors import InputError, NotFoundError
+
+
+def numbers(client: LabelStudio, project: int) -> dict[str, int]:
+    """Frame → task number; fails where a frame is there twice."""
+    listed = list(client.tasks(project))
+    found = {tasks.frame_of(t): int(t["id"]) for t in listed}
+    assert len(found) == len(listed)
+    return found
+
+
+def vote(url: str, token: str, votes: dict[int, str]) -> None:
+    with httpx.Client(
+        base_url=url, headers={"Authorization": f"Token {token}"}, timeout=60
+    ) as http:
+        for task, label in votes.items():
+            body = {"result": tasks.result_of(label), "lead_time": 2.0}
+            http.post(f"/api/tasks/{task}/annotations", json=body).raise_for_status()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_thousand_tasks_four_people(workspace_of, credentials, people):
+    check_campaign(workspace_of(1000), 1000, credentials, people)
+
+
+def test_forty_tasks_four_people(workspace_of, credentials, people):
+    check_campaign(workspace_of(40), 40, credentials, people)
+
+
+def check_campaign(ws, n, credentials, people):
+    """Push n tasks, let everybody vote on every fourth and all on the first eight, pull."""
+    truth = {f"f{i:05d}": i % 3 == 0 for i in range(n)}
+    with LabelStudio(credentials.url, credentials.token) as client:
+        pushed = studio.push(ws, "spring", client, votes=4)
+        assert (pushed.sent, pushed.confirmed, pushed.removed) == (n, n, 0)
+        there = numbers(client, pushed.project)
+        assert set(there) == set(truth)
+        again = studio.push(ws, "spring", client, votes=4)
+        assert (again.sent, again.confirmed, again.project) == (0, n, pushed.project)
+        expected = {}
+        for k, (email, token) in enumerate(people.items()):
+            mine = [f for i, f in enumerate(truth) if i < 8 or i % 4 == k]
+            said = {f: "truck" if truth[f] else "no_truck" for f in mine}
+            if k == 3:
+                said["f00000"] = "cant_tell"
+            vote(credentials.url, token, {there[f]: label for f, label in said.items()})
+            expected |= {(f, email): label for f, label in said.items()}
+        assert len(expected) == n + 24
+        pulled = studio.pull(ws, "spring", client)
+        assert (pulled.tasks, pulled.annotations, pulled.added) == (n, n + 24, n + 24)
+        again = studio.pull(ws, "spring", client)
+        assert (again.annotations, again.added, again.changed) == (n + 24, 0, 0)
+    held = campaign.read_annotations(ws, "spring")
+    columns = held[["frame_id", "worker", "label"]].itertuples(index=False)
+    assert {(f, w): label for f, w, label in columns} == expected
+    assert set(held["source"]) == {"label_studio"}
+    assert (held["seconds_spent"] == 2.0).all()
+    labels = campaign.aggregate(ws, "spring", "majority").labels
+    said = dict(zip(labels["frame_id"], labels["label"], strict=True))
+    assert said == {f: "truck" if t else "no_truck" for f, t in truth.items()}
+
+
+def test_a_changed_mind_and_a_skip(workspace_of, credentials, people, studio_client):
+    ws = workspace_of(3)
+    project = studio.push(ws, "spring", studio_client).project
+    there = numbers(studio_client, project)
+    email, token = next(iter(people.items()))
+    headers = {"Authorization": f"Token {token}"}
+    with httpx.Client(base_url=credentials.url, headers=headers, timeout=60) as http:
+        body = {"result": tasks.result_of("truck")}
+        first = http.post(f"/api/tasks/{there['f00000']}/annotations", json=body).json()
+        skip = {"result": [], "was_cancelled": True}
+        http.post(f"/api/tasks/{there['f00001']}/annotations", json=skip).raise_for_status()
+        pulled = studio.pull(ws, "spring", studio_client)
+        assert (pulled.annotations, pulled.skipped) == (1, 1)
+        body = {"result": tasks.result_of("no_truck")}
+        http.patch(f"/api/annotations/{first['id']}", json=body).raise_for_status()
+    pulled = studio.pull(ws, "spring", studio_client)
+    assert (pulled.added, pulled.changed) == (0, 1)
+    held = campaign.read_annotations(ws, "spring")
+    assert held[["frame_id", "worker", "label"]].values.tolist() == [["f00000", email, "no_truck"]]
+
+
+def test_copies_are_removed_and_votes_kept(workspace_of, credentials, people, studio_client):
+    ws = workspace_of(5)
+    project = studio.push(ws, "spring", studio_client).project
+    there = numbers(studio_client, project)
+    copies = [
+        tasks.task_of({"frame_id": f, "camera_id": "", "zone": "", "batch": ""}, "spring", "x")
+        for f in ("f00001", "f00002")
+    ]
+    studio_client.import_tasks(project, copies)  # as a server that committed late would
+    newest = max(int(t["id"]) for t in studio_client.tasks(project))
+    vote(credentials.url, next(iter(people.values())), {newest: "truck"})
+    pushed = studio.push(ws, "spring", studio_client)
+    assert (pushed.sent, pushed.confirmed, pushed.removed) == (0, 5, 2)
+    left = numbers(studio_client, project)
+    assert left["f00001"] == there["f00001"]  # nobody had voted: the oldest stays
+    assert left["f00002"] == newest  # the copy that was voted on stays
+
+
+def test_more_frames_later_and_close(workspace_of, studio_client):
+    ws = workspace_of(4)
+    first = studio.push(ws, "spring", studio_client)
+    table = ws.campaign_frames("spring") / "frames.parquet"
+    rows = store.read_table(table).to_pylist()
+    store.write_table(
+        table,
+        store.table_of([*rows, rows[0] | {"frame_id": "new"}], schemas_frames()),
+        schemas_frames(),
+    )
+    second = studio.push(ws, "spring", studio_client)
+    assert (second.sent, second.confirmed, second.project) == (1, 5, first.project)
+    studio.close(ws, "spring", studio_client)
+    assert str(studio_client.project(first.project)["title"]).startswith("(closed)")
+    with pytest.raises(InputError, match="'spring' is closed"):
+        studio.push(ws, "spring", studio_client)
+
+
+def schemas_frames():
+    from pipeline import schemas
+
+    return schemas.FRAMES
+
+
+def test_both_kinds_of_token(credentials):
+    headers = {"Authorization": f"Token {credentials.token}"}
+    with httpx.Client(base_url=credentials.url, headers=headers, timeout=60) as http:
+        personal = http.post("/api/token/").json()["token"]
+    for token in (credentials.token, personal):
+        with LabelStudio(credentials.url, token) as client:
+            assert client.whoami() == credentials.email
+    with (
+        LabelStudio(credentials.url, "0" * 40) as client,
+        pytest.raises(ServiceError, match="refuses the token") as caught,
+    ):
+        client.whoami()
+    assert "0" * 40 not in str(caught.value)
+
+
+def test_secrets_stay_secret(credentials, studio_folder):
+    folder = studio_folder
+    kept = folder / "credentials.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert server.read_credentials(folder) == credentials
+    log = (folder / "server.log").read_text(errors="replace")
+    assert credentials.token not in log
+    assert credentials.password not in log
+    assert credentials.token not in repr(credentials)
+    assert credentials.token not in repr(LabelStudio(credentials.url, credentials.token).__dict__)
+    with httpx.Client(base_url=credentials.url) as http:  # nobody gets in without an invitation
+        assert http.get("/api/projects").status_code == 401
+
+
+def test_what_is_missing_is_named(workspace_of, studio_client):
+    ws = workspace_of(1)
+    with pytest.raises(NotFoundError, match="'autumn'"):
+        studio.push(ws, "autumn", studio_client)
+    with pytest.raises(NotFoundError, match="never pushed"):
+        studio.pull(ws, "spring", studio_client)
+    with pytest.raises(ServiceError, match="did not answer"), dead() as client:
+        studio.push(ws, "spring", client)
+
+
+def dead() -> LabelStudio:
+    return LabelStudio("http://127.0.0.1:9", "0" * 40, wait=lambda _: None)
+
+
+def test_shares_of_the_page():
+    page = tasks.interface()
+    for key in "123":
+        assert f'hotkey="{key}"' in page
+    assert "$guess" not in page
+    assert "$guess" in tasks.interface(show_guess=True)
+    assert collections.Counter(page)["<"] > 5

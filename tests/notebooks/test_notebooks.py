@@ -1,0 +1,135 @@
+"""The notebooks run: 02 on the demonstration's output where there is one, else on made-up counts.
+
+Cells are run in this process, one after another, without a Jupyter kernel: what is tested is the
+code in them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import cameras, localtime, schemas, store
+from pipeline.publish import publish
+from pipeline.store import Workspace
+
+pytest.importorskip("matplotlib", reason="notebooks need matplotlib: pip install -e '.[dev]'")
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+DEMO = FOLDER.parent / "data" / "demo"
+
+REGISTRY = """
+[[camera]]
+id = "north-gate"
+site = "dc-14"
+timezone = "America/Chicago"
+source = "footage/*.mp4"
+exchange = "XNYS"
+zones = [{ name = "exit", movement = "out", polygon = [[0, 0], [1, 0], [1, 1], [0, 1]] }]
+"""
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run every code cell of a notebook; return what they printed and their names."""
+    import matplotlib.pyplot as plt
+
+    monkeypatch.chdir(FOLDER)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
+    plt.switch_backend("Agg")
+
+    def cells(name: str) -> tuple[str, dict]:
+        names: dict = {}
+        for i, cell in enumerate(json.loads((FOLDER / name).read_text())["cells"]):
+            if cell["cell_type"] == "code":
+                source = "".join(cell["source"])
+                exec(compile(source, f"{name}, cell {i}", "exec"), names)
+        return capsys.readouterr().out, names
+
+    yield cells
+    sys.modules.pop("rendered_company", None)
+
+
+def _made_up(root: Path) -> Path:
+    """Two weeks of one camera: a dark day, and a day counted anew."""
+    import datetime as dt
+
+    store.write_bytes(root / "cameras.toml", REGISTRY.encode())
+    ws, registry = Workspace(root), cameras.load(root / "cameras.toml")
+    store.write_json(ws.model("m1") / "card.json", {"model_id": "m1"})
+    store.write_bytes(ws.current_model, b"m1")
+    for trucks in (40, 45):
+        for i in range(14):
+            day = dt.date(2026, 3, 1 + i)
+            _count(ws, day, None if i == 4 else trucks if i == 6 else 30 + i)
+        publish(ws, registry)
+    return root
+
+
+def _count(ws: Workspace, day, trucks: int | None) -> None:
+    import datetime as dt
+
+    hours = localtime.hour_spans(day, "America/Chicago")
+
+    def counted(share: float) -> dict:
+        n = None if trucks is None else trucks * share
+        interval = (None, None) if n is None else (n * 0.9, n * 1.1)
+        return {"truck_count": n, "truck_count_lo": interval[0], "truck_count_hi": interval[1]}
+
+    key = {
+        "camera_id": "north-gate",
+        "movement": "out",
+        "date": dt.datetime.combine(day, dt.time()),
+        "site": "dc-14",
+        "coverage": 1.0,
+        "model_id": "m1",
+    }
+    rest = {"method": "events", "passages_seen": 0, "frames_scored": 0, "prevalence": 0.1}
+    rest = {**rest, "exposure_s": 86400.0, "quality": "ok", "label_set_id": "l1"}
+    hourly = [
+        {
+            **key,
+            **counted(1 / len(hours)),
+            "exposure_s": 3600.0,
+            "hour_start_at": dt.datetime.fromtimestamp(first, dt.UTC),
+        }
+        for first, _ in hours
+    ]
+    for path, rows, schema in (
+        (ws.counts("north-gate", day, "m1"), [{**key, **rest, **counted(1.0)}], schemas.COUNTS),
+        (ws.counts_hourly("north-gate", day, "m1"), hourly, schemas.HOURLY),
+    ):
+        store.write_table(path, store.table_of(rows, schema), schema)
+
+
+def test_02_daily_counts(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRUCK_COUNTER_ROOT", str(_made_up(tmp_path)))
+    out, names = run("02_daily_counts.ipynb")
+    assert "largest |sum of hours - day|: 0.0" in out
+    assert len(names["rows"]) >= 1
+    assert len(names["counts"]) == 14
+
+
+@pytest.mark.skipif(
+    not (DEMO / "features" / "daily_truck_counts.parquet").is_file(),
+    reason="no demonstration output: run make demo first",
+)
+def test_02_daily_counts_of_the_demonstration(run, monkeypatch):
+    monkeypatch.delenv("TRUCK_COUNTER_ROOT", raising=False)
+    _, names = run("02_daily_counts.ipynb")
+    assert len(names["counts"]) > 0
+    assert os.fspath(names["ROOT"]) == "../data/demo"
+
+
+def test_03_features_in_a_forecast(run):
+    out, names = run("03_features_in_a_forecast.ipynb")
+    errors = names["errors"].mean()
+    # The feature helps, and the leak flatters it further.
+    assert errors["with trucks, as known"] < 0.7 * errors["without trucks"]
+    assert errors["with a leak"] < 0.7 * errors["with trucks, as known"]
+    assert "The trucks cut the error by" in out

@@ -1,0 +1,86 @@
+"""Counting a day: hand-worked sequences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.counting import Classifier, CountParams, Dwell, ZoneScores, count_day
+
+JUDGE = Classifier(0.2, tp=480, fn=20, fp=10, tn=1490)
+
+
+def hours(count: int = 24) -> list[tuple[float, float]]:
+    """Local hours of a day that starts at 0."""
+    return [(3600.0 * k, 3600.0 * (k + 1)) for k in range(count)]
+
+
+def zone(positive: np.ndarray, hz: float, name: str = "exit", start: float = 0.0) -> ZoneScores:
+    """Scores 0.97 where a truck is seen and 0.01 elsewhere, frames at half-interval instants."""
+    at_s = start + (np.arange(positive.size) + 0.5) / hz
+    return ZoneScores(name, "out", at_s, np.where(positive, 0.97, 0.01))
+
+
+def test_zeros_ones_zeros_is_one_passage_with_edges_half_way() -> None:
+    positive = np.zeros(600, dtype=bool)
+    positive[300:304] = True
+    known = CountParams(dwell={"exit": Dwell(4.0, 0.35, 0.05)})
+    (row,) = count_day(
+        [zone(positive, 1.0)], [(0, 600)], [(0, 600)], hours(), JUDGE, known
+    ).movements
+    assert (row.truck_count, row.lo, row.hi) == (1.0, 1.0, 1.0)
+    assert row.method == "events"
+    assert row.quality == "ok"
+    (passage,) = row.passages
+    assert passage.entered_s == pytest.approx(300.0)  # half-way between 299.5 and 300.5
+    assert passage.exited_s == pytest.approx(304.0)
+    assert passage.peak_p == pytest.approx(0.97)
+
+
+def test_no_truck_is_zero_not_none() -> None:
+    (row,) = count_day(
+        [zone(np.zeros(2000, dtype=bool), 5.0)], [(0, 400)], [(0, 400)], hours(), JUDGE
+    ).movements
+    assert row.truck_count == 0.0
+    assert row.lo == 0.0
+    assert row.hi is not None
+    assert row.hi <= 1.0
+
+
+def test_a_dark_camera_is_none_not_zero() -> None:
+    (row,) = count_day(
+        [zone(np.zeros(0, dtype=bool), 5.0)], [], [(0, 400)], hours(), JUDGE
+    ).movements
+    assert row.truck_count is None
+    assert row.lo is None
+    assert row.quality == "insufficient"
+    assert row.coverage == 0.0
+    assert all(hour.truck_count is None for hour in row.hourly)
+
+
+@pytest.mark.parametrize("count", [23, 24, 25])
+def test_hours_add_up_to_the_day(count: int) -> None:
+    rng = np.random.default_rng(4)
+    positive = np.zeros(3600 * count, dtype=bool)
+    for start in rng.choice(3600 * count - 20, 60, replace=False):
+        positive[start : start + 5] = True
+    seen = [(0.0, 3600.0 * count * 0.7)]
+    scores = zone(positive[: int(3600 * count * 0.7)], 1.0)
+    (row,) = count_day([scores], seen, [(0.0, 3600.0 * count)], hours(count), JUDGE).movements
+    assert len(row.hourly) == count
+    assert row.truck_count is not None
+    assert sum(hour.truck_count or 0 for hour in row.hourly) == pytest.approx(row.truck_count)
+    assert row.coverage == pytest.approx(0.7)
+    assert row.quality == "estimated"
+    assert row.arithmetic[-1] == ("truck_count", row.truck_count)
+    parts = [value for _, value in row.arithmetic[:-1] if value is not None]
+    assert sum(parts) == pytest.approx(row.truck_count, abs=0.5)
+
+
+def test_below_the_floor_is_insufficient() -> None:
+    positive = np.zeros(400, dtype=bool)
+    positive[100:105] = True
+    (row,) = count_day([zone(positive, 1.0)], [(0, 400)], [(0, 1000)], hours(), JUDGE).movements
+    assert row.truck_count is None
+    assert row.quality == "insufficient"
+    assert "below 50%" in row.arithmetic[-2][0]

@@ -1,0 +1,107 @@
+"""What footage does and Poisson streams do not: flicker, parking, gaps, lanes, merged trucks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.counting import Classifier, CountParams, Dwell, MovementCount, ZoneScores, count_day
+
+JUDGE = Classifier(0.2, tp=480, fn=20, fp=10, tn=1490)
+HOURS = [(3600.0 * k, 3600.0 * (k + 1)) for k in range(24)]
+HZ = 5.0
+
+
+def scores(trucks: list[tuple[float, float]], until: float, name: str = "a") -> ZoneScores:
+    """Score 0.97 while a truck is there, 0.01 elsewhere, five frames a second."""
+    at_s = (np.arange(int(until * HZ)) + 0.5) / HZ
+    p_truck = np.full(at_s.size, 0.01)
+    for begin, end in trucks:
+        p_truck[(at_s >= begin) & (at_s < end)] = 0.97
+    return ZoneScores(name, "out", at_s, p_truck)
+
+
+def count(
+    zones: list[ZoneScores], covered: list[tuple[float, float]], until: float, dwell: float = 3.0
+) -> MovementCount:
+    """Count with a dwell known from before."""
+    known = CountParams(dwell={"*": Dwell(dwell, 0.25, 0.03)})
+    return count_day(zones, covered, [(0.0, until)], HOURS, JUDGE, known).movements[0]
+
+
+def test_a_frame_of_a_van_is_no_truck() -> None:
+    trucks = [(100.0 * k, 100.0 * k + 3) for k in range(1, 12)]
+    flicker = [(100.0 * k + 50, 100.0 * k + 50.2) for k in range(1, 12)]
+    row = count([scores(trucks + flicker, 1200)], [(0, 1200)], 1200)
+    assert row.truck_count == pytest.approx(11, abs=0.5)
+    assert len(row.passages) == 11
+
+
+def test_a_parked_truck_is_one_passage_flagged() -> None:
+    trucks = [(100.0 * k, 100.0 * k + 3) for k in range(1, 6)]
+    row = count([scores([*trucks, (700.0, 1100.0)], 1200)], [(0, 1200)], 1200)
+    assert row.truck_count == pytest.approx(6, abs=0.5)
+    (parked,) = [one for one in row.passages if "parked" in one.flags]
+    assert parked.entered_s == pytest.approx(700, abs=2)
+    assert parked.exited_s == pytest.approx(1100, abs=2)
+
+
+def test_a_run_as_long_as_two_stays_is_likely_two_trucks() -> None:
+    alone = [(60.0 * k, 60.0 * k + 3) for k in range(1, 20)]
+    double = [(60.0 * k, 60.0 * k + 5.6) for k in range(20, 30)]
+    row = count([scores(alone + double, 1860)], [(0, 1860)], 1860)
+    assert row.truck_count is not None
+    assert 32 <= row.truck_count <= 42  # plain runs: 29; trucks: 39
+
+
+def test_a_stay_cut_by_the_edge_counts_by_half() -> None:
+    trucks = [(100.0 * k, 100.0 * k + 3) for k in range(1, 6)]
+    row = count([scores([*trucks, (598.5, 604.0)], 600)], [(0, 600)], 600)
+    assert row.truck_count == pytest.approx(5.5, abs=0.3)
+    assert any("cut" in one.flags for one in row.passages)
+
+
+def test_adjoining_clips_do_not_count_a_truck_twice() -> None:
+    trucks = [(100.0 * k, 100.0 * k + 3) for k in range(1, 6)] + [(598.5, 601.5)]
+    whole = scores(trucks, 1200)
+    row = count([whole], [(0.0, 600.0), (600.0, 1200.0)], 1200)
+    assert row.truck_count == pytest.approx(6, abs=0.3)
+
+
+def test_half_a_dark_day_is_filled_and_says_so() -> None:
+    rng = np.random.default_rng(8)
+    trucks = [(float(t), float(t) + 3) for t in np.sort(rng.choice(860, 40, replace=False)) * 5.0]
+    row = count([scores(trucks, 4300)], [(0, 4300)], 7200)
+    assert row.truck_count is not None
+    assert row.lo is not None
+    assert row.hi is not None
+    assert row.quality == "estimated"
+    assert row.coverage == pytest.approx(4300 / 7200)
+    assert row.truck_count == pytest.approx(40 * 7200 / 4300, rel=0.12)
+    assert row.hi - row.lo > 15  # 27 unseen trucks are Poisson, and their rate is not known
+
+
+def test_two_abreast_stay_two_and_a_straddling_truck_is_one() -> None:
+    trucks = [(100.0 * k, 100.0 * k + 3) for k in range(1, 6)]
+    left = scores(trucks, 600, "left")
+    abreast = count([left, scores(trucks[:2], 600, "right")], [(0, 600)], 600)
+    assert abreast.truck_count == pytest.approx(7, abs=0.5)
+    echo = scores(trucks[:2], 600, "right")
+    weak = ZoneScores("right", "out", echo.at_s, np.where(echo.p_truck > 0.5, 0.6, 0.01))
+    straddled = count([left, weak], [(0, 600)], 600)
+    assert straddled.truck_count == pytest.approx(5, abs=0.6)
+
+
+def test_sparse_frames_need_a_known_dwell() -> None:
+    at_s = np.arange(0.0, 86_400.0, 10.0) + 5
+    p_truck = np.where(np.arange(at_s.size) % 40 == 0, 0.97, 0.01)
+    zone = ZoneScores("a", "out", at_s, p_truck)
+    span = [(0.0, 86_400.0)]
+    (row,) = count_day([zone], span, span, HOURS, JUDGE).movements
+    assert row.truck_count is None
+    sharp = Classifier(0.2, tp=9990, fn=10, fp=2, tn=19998)
+    known = CountParams(dwell={"*": Dwell(4.0, 0.3, 0.05)})
+    (row,) = count_day([zone], span, span, HOURS, sharp, known).movements
+    assert row.method == "occupancy"
+    # 216 of 8640 frames: -ln(1 - 0.025) / 4 · 86,400 = 547, less what false positives explain
+    assert row.truck_count == pytest.approx(547, rel=0.06)

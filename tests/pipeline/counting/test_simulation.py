@@ -1,0 +1,58 @@
+"""The simulation grid: its arithmetic, and a small run of it (`truck-counter bench counting`)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.counting.simulation import CI_CELLS, GRID, Setting, rates, run_grid, simulate
+
+DAYS = 30
+
+
+def test_the_grid_is_as_wide_as_promised() -> None:
+    assert len(GRID) >= 40
+    assert len(set(GRID)) == len(GRID)
+    for name, low, high in (
+        ("trucks_per_day", 5, 2000),
+        ("dwell_s", 1, 20),
+        ("sample_hz", 0.1, 10),
+        ("sensitivity", 0.85, 0.99),
+        ("specificity", 0.85, 0.99),
+        ("seen", 0.5, 1.0),
+    ):
+        values = [getattr(cell, name) for cell in GRID]
+        assert min(values) <= low
+        assert max(values) >= high
+    assert {cell.profile for cell in GRID} == {"flat", "peaks"}
+
+
+def test_a_simulated_day_is_what_it_says() -> None:
+    setting = Setting(500, 10, 1, 0.9, 0.95, 0.5, "peaks")
+    assert rates(setting).sum() * 3600 == pytest.approx(500)
+    day = simulate(setting, np.random.default_rng(1))
+    assert abs(day.truth - 500) < 5 * math.sqrt(500)
+    assert sum(end - start for start, end in day.covered) == pytest.approx(43_200)
+    assert day.scores.at_s.size == 86_400
+    again = simulate(setting, np.random.default_rng(1))
+    assert np.array_equal(again.scores.p_truck, day.scores.p_truck)
+
+
+@pytest.mark.parametrize("cell", CI_CELLS)
+def test_bias_is_small_and_intervals_hold(cell: int) -> None:
+    (row,) = run_grid(days=DAYS, cells=cell, seed=3, workers=1)
+    setting = GRID[cell]
+    allowed = 0.02 if setting.samples_per_dwell >= 2 else 0.03
+    assert row["refused"] <= 0.1
+    assert abs(row["bias"]) <= allowed + 2.6 * row["bias_se"]
+    assert row["coverage"] >= 0.93 - 2.6 * math.sqrt(0.93 * 0.07 / DAYS)
+    assert row["width_ratio"] < 3.5
+
+
+def test_five_trucks_a_day_behind_a_poor_classifier_are_refused() -> None:
+    refused = GRID.index(Setting(5, 5, 0.1, 0.85, 0.85))
+    (row,) = run_grid(days=6, cells=refused, workers=1)
+    assert row["refused"] >= 0.8
+    assert row["bias"] is None

@@ -1,0 +1,365 @@
+"""Features by hand, and that nothing published later changes an earlier row."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline import schemas, store, vintages
+from pipeline.cameras import parse
+from pipeline.errors import ConfigError, InputError, NotFoundError
+from pipeline.features import adjusted_level, feature_rows, robust_z, write_features
+from pipeline.sitedays import KnownSite
+from pipeline.store import Workspace
+
+MONDAY = dt.date(2026, 1, 5)
+
+
+def _row(day: dt.date, trucks: float | None, camera: str = "a", **keys) -> dict:
+    """One published daily row without its ``as_of``."""
+    counted = trucks is not None
+    return {
+        "camera_id": camera,
+        "movement": "out",
+        "date": dt.datetime.combine(day, dt.time()),
+        "site": "dc-14",
+        "truck_count": trucks,
+        "truck_count_lo": trucks - 2 if counted else None,
+        "truck_count_hi": trucks + 3 if counted else None,
+        "method": "events" if counted else "none",
+        "passages_seen": 0,
+        "exposure_s": 86400.0,
+        "coverage": 1.0 if counted else 0.0,
+        "frames_scored": 0,
+        "prevalence": None,
+        "quality": "ok" if counted else "insufficient",
+        "model_id": "m1",
+        "label_set_id": "l1",
+        "tradable_from": None,
+        "revision_reason": "first",
+        **keys,
+    }
+
+
+def _hours(row: dict, night: float) -> list[dict]:
+    """Two hours of a daily row in Chicago's winter: 03:00 with ``night``, noon with the rest."""
+    at = row["date"].replace(tzinfo=dt.UTC)
+    return [
+        {**row, "hour_start_at": at + dt.timedelta(hours=9), "truck_count": night},
+        {
+            **row,
+            "hour_start_at": at + dt.timedelta(hours=18),
+            "truck_count": row["truck_count"] - night,
+        },
+    ]
+
+
+def _publish(ws: Workspace, as_of: dt.datetime, rows: list[dict], night: float = 0.0) -> None:
+    for series, published in (
+        (
+            vintages.HOURLY,
+            [h for r in rows if r["truck_count"] is not None for h in _hours(r, night)],
+        ),
+        (vintages.DAILY, rows),
+    ):
+        table = store.table_of([{**r, "as_of": as_of} for r in published], series.schema)
+        store.write_table(series.vintage(ws, as_of), table, series.schema)
+
+
+def _morning_after(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(12), dt.UTC) + dt.timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def _unflushed(monkeypatch):
+    """Hundreds of small files: what is written need not outlive a power cut."""
+    monkeypatch.setattr(store, "_flush", lambda path: None)
+
+
+@pytest.fixture
+def registry(camera_entry):
+    return parse({"camera": [camera_entry("a"), camera_entry("b")]})
+
+
+@pytest.fixture
+def ws(tmp_path):
+    return Workspace(tmp_path)
+
+
+def _series(ws: Workspace, values: list[float | None], first: dt.date = MONDAY) -> None:
+    for i, trucks in enumerate(values):
+        day = first + dt.timedelta(days=i)
+        _publish(ws, _morning_after(day), [_row(day, trucks)])
+
+
+def test_each_session_has_what_was_known_at_its_open(ws, registry):
+    _series(ws, [10, 20, 30, 40, 50, 6, 7, 80])  # Monday to Monday
+    rows = feature_rows(ws, registry)
+    # Monday's count is published on Tuesday at noon UTC, before New York opens at 14:30.
+    assert [str(r["session"].date()) for r in rows] == [
+        "2026-01-06",
+        "2026-01-07",
+        "2026-01-08",
+        "2026-01-09",
+        "2026-01-12",
+        "2026-01-13",
+    ]
+    assert [r["level"] for r in rows] == [10, 20, 30, 40, 50, 80]
+    assert [r["staleness_days"] for r in rows] == [1, 1, 1, 1, 3, 1]
+    assert [r["mean_5"] for r in rows] == [None, None, 20, 25, 30, 44]
+    assert rows[4]["mean_5_lo"] == pytest.approx(28)
+    assert rows[4]["mean_5_hi"] == pytest.approx(33)
+    assert rows[5]["change_weekday"] is None  # one Monday before is too little
+    assert rows[0]["tradable_from"] == dt.datetime(2026, 1, 6, 14, 30, tzinfo=dt.UTC)
+    assert rows[0]["as_of"] == dt.datetime(2026, 1, 6, 12, tzinfo=dt.UTC)
+    # Sunday's count was the last to be known before Monday opened.
+    assert rows[4]["as_of"] == dt.datetime(2026, 1, 12, 12, tzinfo=dt.UTC)
+
+
+def test_a_count_that_comes_after_the_open_waits_for_the_next_session(ws, registry):
+    _publish(ws, dt.datetime(2026, 1, 6, 14, 30, tzinfo=dt.UTC), [_row(MONDAY, 10)])
+    rows = feature_rows(ws, registry)
+    assert [(str(r["session"].date()), r["level"]) for r in rows] == [("2026-01-07", 10)]
+
+
+def test_dark_days_leave_the_last_level_and_make_it_stale(ws, registry):
+    _series(ws, [10, 20, None, None, 50])
+    assert [
+        (r["level"], r["staleness_days"], r["quality"]) for r in feature_rows(ws, registry)
+    ] == [
+        (10, 1, "ok"),
+        (20, 1, "ok"),
+        (20, 2, "ok"),
+        (20, 3, "ok"),
+        (50, 3, "ok"),
+    ]
+
+
+def test_a_site_that_never_counted_has_nulls(ws, registry):
+    _series(ws, [None])
+    (row,) = feature_rows(ws, registry)
+    assert row["level"] is None
+    assert row["quality"] == "insufficient"
+    assert row["staleness_days"] is None
+
+
+def test_weekly_and_yearly_change_by_hand(ws, registry):
+    days = [MONDAY - dt.timedelta(days=364) + dt.timedelta(days=i) for i in range(365)]
+    rows = [_row(day, 100.0) for day in days[:200]] + [_row(day, 120.0) for day in days[200:-1]]
+    _publish(ws, _morning_after(MONDAY), [*rows, _row(MONDAY, 150.0)])
+    (row,) = feature_rows(ws, registry)
+    assert row["mean_5"] == pytest.approx((4 * 120 + 150) / 5)
+    assert row["change_weekday"] == pytest.approx(150 / 120 - 1)
+    # A year before there is a single session day: too little for a mean.
+    assert row["change_year"] is None
+    _publish(
+        ws,
+        _morning_after(MONDAY + dt.timedelta(days=7)),
+        [_row(MONDAY + dt.timedelta(days=i), 130.0) for i in range(1, 8)],
+    )
+    last = feature_rows(ws, registry)[-1]
+    # 7 January 2025 on: 7, 8, 10, 13 and the 6th (New York mourned on the 9th), all 100.
+    assert last["change_year"] == pytest.approx(130 / 100 - 1)
+
+
+def test_cameras_add_up_within_a_model_linearly_and_across_in_quadrature():
+    site = KnownSite(["a", "b", "c"], MONDAY, MONDAY)
+    for camera, model, trucks in (("a", "m1", 10.0), ("b", "m1", 20.0), ("c", "m2", 30.0)):
+        row = _row(MONDAY, trucks, camera, model_id=model)
+        site.publish({**row, "as_of": _morning_after(MONDAY)})
+    totals = site.totals()
+    assert totals.total[0] == 60
+    # Below: a and b share a model, 2 + 2; c stands alone, 2. Above: 3 + 3 and 3.
+    assert totals.lo[0] == pytest.approx(60 - np.hypot(4, 2))
+    assert totals.hi[0] == pytest.approx(60 + np.hypot(6, 3))
+
+
+def test_a_camera_that_is_dark_late_or_gone():
+    last = MONDAY + dt.timedelta(days=9)
+    site = KnownSite(["a", "b"], MONDAY, last)
+    for i in range(10):
+        day = MONDAY + dt.timedelta(days=i)
+        site.publish({**_row(day, 10.0, "a"), "as_of": _morning_after(day)})
+    for i, trucks in ((1, 5.0), (2, None)):
+        day = MONDAY + dt.timedelta(days=i)
+        site.publish({**_row(day, trucks, "b"), "as_of": _morning_after(day)})
+    totals = site.totals()
+    # b: not there yet; 5; dark on the third day; then silent for 7 days and still expected.
+    assert totals.total[:2].tolist() == [10, 15]
+    assert np.isnan(totals.total[2:]).all()
+    assert totals.cameras.tolist() == [1, *[2] * 9]
+    later = KnownSite(["a", "b"], MONDAY, last + dt.timedelta(days=1))
+    for i in range(11):
+        day = MONDAY + dt.timedelta(days=i)
+        later.publish({**_row(day, 10.0, "a"), "as_of": _morning_after(day)})
+    day = MONDAY + dt.timedelta(days=2)
+    later.publish({**_row(day, 5.0, "b"), "as_of": _morning_after(day)})
+    assert later.totals().total[[2, 10]].tolist() == [15, 10]  # gone after 7 silent days
+    assert later.totals().cameras[10] == 1
+
+
+def test_nights_are_counted_in_local_hours(ws, registry):
+    _publish(ws, _morning_after(MONDAY), [_row(MONDAY, 40.0)], night=10.0)
+    assert feature_rows(ws, registry)[0]["night_share"] == pytest.approx(0.25)
+
+
+def test_movements_are_not_added(ws, registry, camera_entry):
+    rows = [_row(MONDAY, 40.0), _row(MONDAY, 30.0, movement="in")]
+    _publish(ws, _morning_after(MONDAY), rows)
+    assert feature_rows(ws, registry)[0]["level"] == 40.0
+    assert feature_rows(ws, registry, movement="in")[0]["level"] == 30.0
+
+
+def test_robust_z_by_hand():
+    past = np.array([10.0] * 5 + [12.0] * 10 + [14.0] * 5)  # median 12, MAD 1 (half are 0, half 2)
+    assert robust_z(past, 15.0) == pytest.approx(3 / 1.4826)
+    assert np.isnan(robust_z(past[:19], 15.0))
+    assert np.isnan(robust_z(np.full(30, 5.0), 6.0))
+
+
+def test_adjusted_level_takes_the_weekday_out():
+    rng = np.random.default_rng(0)
+    week = np.array([30.0, 10.0, 0.0, -10.0, -30.0, 5.0, -5.0])
+    x = 200 + np.tile(week, 12) + rng.normal(0, 0.5, 84)
+    usual = np.arange(84) % 7 < 5
+    for last in (83, 82, 80, 77, 76):
+        assert adjusted_level(x[: last + 1], usual[: last + 1]) == pytest.approx(200, abs=2)
+    holiday = x.copy()
+    holiday[70], closed = 20.0, usual.copy()
+    closed[70] = False  # a Monday without a session
+    assert adjusted_level(holiday, closed) == pytest.approx(adjusted_level(x, usual), abs=1)
+    assert np.isnan(adjusted_level(x[:27], usual[:27]))
+
+
+def test_a_missing_library_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "statsmodels.tsa.seasonal", None)
+    with pytest.raises(ConfigError, match="pip install statsmodels"):
+        adjusted_level(np.arange(40.0), np.ones(40, dtype=bool))
+
+
+def test_a_prefix_without_counts_does_not_count():
+    x = 100 + np.tile([3.0, 2.0, 1.0, 0.0, -1.0, -2.0, -3.0], 6)
+    usual = np.ones(42, dtype=bool)
+    longer = np.concatenate([np.full(9, np.nan), x])
+    assert adjusted_level(longer, np.ones(51, dtype=bool)) == adjusted_level(x, usual)
+
+
+def test_the_file_is_written_once_and_named_by_ticker(ws, registry, tmp_path):
+    _series(ws, [10, 20])
+    mapping = tmp_path / "tickers.csv"
+    mapping.write_text("site,ticker\ndc-14,ABC\n")
+    path, rows = write_features(ws, registry, tickers=mapping)
+    assert rows == 2
+    table = store.read_table(path, schemas.FEATURES)
+    assert table["ticker"].to_pylist() == ["ABC", "ABC"]
+    before = path.stat().st_mtime_ns
+    write_features(ws, registry, tickers=mapping)
+    assert path.stat().st_mtime_ns == before
+    mapping.write_text("site,ticker\ndc-99,ABC\n")
+    with pytest.raises(InputError, match=r"'dc-99'.*dc-14"):
+        write_features(ws, registry, tickers=mapping)
+    mapping.write_text("place,ticker\n")
+    with pytest.raises(InputError, match="site,ticker"):
+        write_features(ws, registry, tickers=mapping)
+    with pytest.raises(NotFoundError, match=r"none\.csv"):
+        write_features(ws, registry, tickers=tmp_path / "none.csv")
+
+
+def test_what_is_missing_is_said(ws, registry, camera_entry):
+    with pytest.raises(NotFoundError, match="nothing is published"):
+        feature_rows(ws, registry)
+    _series(ws, [10])
+    bare = camera_entry("a")
+    del bare["exchange"]
+    with pytest.raises(NotFoundError, match="exchange"):
+        feature_rows(ws, parse({"camera": [bare]}))
+
+
+# Appending later publications never changes an earlier row.
+
+_CHANGES = st.lists(
+    st.tuples(
+        st.integers(0, 3),  # hours, or days, after the publication before
+        st.lists(
+            st.tuples(
+                st.sampled_from("ab"),
+                st.integers(0, 40),  # days before the publication: backfills reach far
+                st.one_of(st.none(), st.integers(0, 500)),
+            ),
+            min_size=1,
+            max_size=12,
+        ),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+def _check_appending(changes, folder, registry) -> None:
+    ws = Workspace(folder)
+    instant = dt.datetime(2026, 3, 2, 9, tzinfo=dt.UTC)
+    earlier: dict = {}
+    for days, rows in changes:
+        instant += dt.timedelta(days=days, hours=5)
+        published = {
+            (camera, back): _row(
+                instant.date() - dt.timedelta(days=back + 1),
+                None if trucks is None else float(trucks),
+                camera,
+            )
+            for camera, back, trucks in rows
+        }
+        _publish(ws, instant, list(published.values()))
+        now = {(r["site"], r["session"]): r for r in feature_rows(ws, registry)}
+        for key, row in earlier.items():
+            # A session that had not opened by the new publication is still open to it.
+            if row["tradable_from"] <= instant:
+                assert now[key] == row
+        earlier = now
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(changes=_CHANGES)
+def test_later_publications_never_change_an_earlier_row(changes, tmp_path_factory, registry):
+    _check_appending(changes, tmp_path_factory.mktemp("f"), registry)
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(changes=_CHANGES)
+def test_later_publications_never_change_an_earlier_row_500(changes, tmp_path_factory, registry):
+    _check_appending(changes, tmp_path_factory.mktemp("f"), registry)
+
+
+def test_later_publications_never_change_a_long_history(ws, registry):
+    """Long enough for every column to hold a figure, with late revisions and a late backfill."""
+    rng = random.Random(4)
+    days = [MONDAY + dt.timedelta(days=i) for i in range(120)]
+    cut, earlier = {}, {}
+    for i, day in enumerate(days):
+        rows = [_row(day, float(rng.randrange(80, 120)), c) for c in "ab"]
+        if i % 10 == 9:
+            rows.append(_row(days[i - 5], float(rng.randrange(80, 120)), "a", model_id="m2"))
+        if i == 110:
+            long_ago = [MONDAY - dt.timedelta(days=k) for k in range(1, 400)]
+            rows += [_row(d, float(rng.randrange(80, 120)), c) for d in long_ago for c in "ab"]
+        _publish(ws, _morning_after(day), rows, night=5.0)
+        if i in (60, 100):
+            cut[i] = feature_rows(ws, registry)
+    final = {r["session"]: r for r in feature_rows(ws, registry)}
+    for rows in cut.values():
+        earlier.update({r["session"]: r for r in rows[:-1]})
+    assert len(earlier) > 60
+    assert all(final[session] == row for session, row in earlier.items())
+    last = final[max(final)]
+    assert [name for name, value in last.items() if value is None] == []

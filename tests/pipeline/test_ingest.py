@@ -1,0 +1,192 @@
+"""Footage in, clips tables out: names, days, midnight, resuming, and files that are not footage."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import cameras, schemas, store
+from pipeline import ingest as ingesting
+from pipeline.cameras import Registry
+from pipeline.domain import Camera, Clip
+from pipeline.ingest import clip_id, clip_start, ingest, spoken
+from pipeline.store import Workspace
+
+MakeClip = Callable[..., Path]
+_DAY = dt.date(2026, 3, 29)
+
+
+def _registry(**changes: Any) -> Registry:
+    zone = {"name": "lane", "polygon": [[0, 0], [1, 0], [1, 1]]}
+    entry = {
+        "id": "gate",
+        "site": "dc-1",
+        "timezone": "Europe/Berlin",
+        "source": "footage/gate/*",
+        "zones": [zone],
+    }
+    return cameras.parse({"camera": [{**entry, **changes}]})
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    (tmp_path / "footage" / "gate").mkdir(parents=True)
+    return Workspace(tmp_path)
+
+
+def _put(ws: Workspace, clip: Path, name: str) -> Path:
+    return Path(shutil.copy(clip, ws.root / "footage" / "gate" / name))
+
+
+def _rows(ws: Workspace, day: dt.date) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = store.read_table(ws.clips("gate", day), schemas.CLIPS).to_pylist()
+    return rows
+
+
+def test_a_clip_becomes_a_row(ws: Workspace, make_clip: MakeClip) -> None:
+    _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0200.mp4")
+    report = ingest(ws, _registry())
+    assert (report.tally()["ok"], report.decoded, report.days) == (1, 1, 1)
+    (row,) = _rows(ws, _DAY)
+    assert row["uri"] == "footage/gate/2026-03-29T100000+0200.mp4"
+    assert row["started_at"] == dt.datetime(2026, 3, 29, 8, tzinfo=dt.UTC)
+    assert row["status"] == "ok"
+    assert row["covered"] == [{"start_s": 0.0, "end_s": pytest.approx(2.0)}]
+    assert row["clip_id"].startswith("2026-03-29T100000-0200-")
+
+
+def test_a_clip_over_local_midnight_is_a_row_of_both_days(
+    ws: Workspace, make_clip: MakeClip
+) -> None:
+    _put(ws, make_clip("a.mp4"), "2026-03-28T225959+0000.mp4")  # 23:59:59 in Berlin
+    ingest(ws, _registry())
+    before, after = _rows(ws, dt.date(2026, 3, 28)), _rows(ws, _DAY)
+    assert before == after
+    assert len(after) == 1
+
+
+def test_a_day_without_clips_between_others_gets_an_empty_table(
+    ws: Workspace, make_clip: MakeClip
+) -> None:
+    for day in ("27", "29"):
+        _put(ws, make_clip("a.mp4"), f"2026-03-{day}T120000+0000.mp4")
+    ingest(ws, _registry())
+    assert [len(_rows(ws, dt.date(2026, 3, d))) for d in (27, 28, 29)] == [1, 0, 1]
+
+
+def test_a_second_ingest_decodes_nothing_and_changes_nothing(
+    ws: Workspace, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
+    ingest(ws, _registry())
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in ws.root.rglob("*") if p.is_file()}
+    monkeypatch.setattr(ingesting, "verify", lambda path, **_: pytest.fail(f"decoded {path} again"))
+    assert ingest(ws, _registry()).decoded == 0
+    after = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in ws.root.rglob("*") if p.is_file()}
+    assert after == before
+
+
+def test_stopped_it_goes_on_where_it_was(ws: Workspace, make_clip: MakeClip) -> None:
+    for hour in range(10, 14):
+        clip = make_clip("a.mp4", n=20 + hour)
+        _put(ws, clip, f"2026-03-29T{hour}0000+0000.mp4")
+
+    def stop(clip: Clip) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(ws, _registry(), on_progress=stop)
+    report = ingest(ws, _registry())
+    assert len(report.clips) == 4
+    assert 1 <= report.decoded <= 3
+
+
+def test_a_range_of_days_takes_in_the_clip_that_reaches_into_it(
+    ws: Workspace, make_clip: MakeClip
+) -> None:
+    for name in (
+        "2026-03-27T120000",
+        "2026-03-28T120000",
+        "2026-03-28T225959",
+        "2026-03-30T120000",
+    ):
+        _put(ws, make_clip("a.mp4"), f"{name}+0000.mp4")
+    report = ingest(ws, _registry(), (), _DAY, _DAY)
+    assert [row["clip_id"][:17] for row in _rows(ws, _DAY)] == ["2026-03-28T225959"]
+    assert len(report.clips) == 1
+    assert ws.days("clips", "gate") == [_DAY]
+
+
+def test_a_name_without_a_start_has_no_day(ws: Workspace, make_clip: MakeClip) -> None:
+    _put(ws, make_clip("a.mp4"), "holiday.mp4")
+    ingest(ws, _registry())
+    assert ws.days("clips", "gate") == []
+    unplaced = store.read_table(ws.root / "clips" / "gate" / "unplaced.parquet", schemas.CLIPS)
+    (row,) = unplaced.to_pylist()
+    assert row["status"] == "quarantined"
+    assert "holiday" in row["uri"]
+    assert "%Y-%m-%dT%H%M%S%z" in row["reason"]
+
+
+def test_bad_files_are_rows_with_a_reason(ws: Workspace, tmp_path: Path) -> None:
+    folder = ws.root / "footage" / "gate"
+    (folder / "2026-03-29T100000+0000.mp4").write_bytes(b"")
+    (folder / "2026-03-29T110000+0000.mp4").write_text("#EXTM3U\n/etc/hostname\n")
+    (folder / "2026-03-29T120000+0000.mp4").symlink_to("/etc/hostname")
+    (folder / "2026-03-29T130000+0000.mp4").symlink_to("nowhere")
+    os.mkfifo(folder / "2026-03-29T140000+0000.mp4")
+    ingest(ws, _registry())
+    rows = _rows(ws, _DAY)
+    assert [row["status"] for row in rows] == ["quarantined"] * 5
+    reasons = [row["reason"] for row in rows]
+    for reason, said in zip(
+        reasons, ["opened", "opened", "leads out", "leads nowhere", "not a regular"], strict=True
+    ):
+        assert said in reason
+        assert "\n" not in reason
+    assert all(row["covered"] == [] and row["duration_s"] == 0.0 for row in rows)
+
+
+def test_a_long_clip_tells_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    hear = spoken("day.mp4", clock=iter([0.0, 3.0, 6.0, 8.0, 60.0]).__next__)
+    hear(300.0, 86_400.0)
+    hear(600.0, 86_400.0)
+    hear(800.0, 86_400.0)
+    hear(6_000.0, None)
+    assert capsys.readouterr().err.splitlines() == [
+        "day.mp4: 10.0 min decoded, 100 x real time, 858 s left",
+        "day.mp4: 100.0 min decoded, 100 x real time",
+    ]
+
+
+def test_no_footage_is_a_remark(ws: Workspace) -> None:
+    report = ingest(ws, _registry())
+    assert report.as_dict()["remarks"] == ["gate: no file matches footage/gate/*"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "stem", "start"),
+    [
+        ("%Y-%m-%dT%H%M%S%z", "2026-07-01T060000-0500", "2026-07-01T11:00:00+00:00"),
+        ("%Y%m%d_%H%M%SZ", "20260701_060000Z", "2026-07-01T06:00:00+00:00"),
+        ("cam_%Y%m%d_%H%M%S", "cam_20260701_060000", "2026-07-01T04:00:00+00:00"),
+        ("%Y%m%d_%H%M%S", "20261025_023000", "2026-10-25T00:30:00+00:00"),  # the first of two
+        ("%Y%m%d", "noon", None),
+    ],
+)
+def test_clip_start(pattern: str, stem: str, start: str | None) -> None:
+    camera = Camera("gate", "dc", "Europe/Berlin", "*", (), clip_start=pattern)
+    found = clip_start(stem, camera)
+    assert (found.isoformat() if found else None) == start
+
+
+def test_clip_ids_are_safe_and_tell_folders_apart() -> None:
+    assert clip_id("a/x.mp4") != clip_id("b/x.mp4")
+    for uri in ("a/../é x;rm.mp4", "a/....mp4", "a/" + "y" * 300 + ".ts"):
+        store.checked_name(clip_id(uri), "clip")

@@ -1,0 +1,67 @@
+"""The README tells the truth: its commands run, its tables are those of the code."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.cli import cli
+from flows.commandline import command_table
+from pipeline import schemas
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def between(name: str) -> str:
+    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README, re.DOTALL)
+    assert found is not None, name
+    return found[1].strip()
+
+
+def test_data_dictionary_is_the_schemas() -> None:
+    assert between("dictionary") == schemas.dictionary().strip()
+
+
+def test_every_command_is_documented() -> None:
+    assert between("commands").splitlines()[2:] == command_table(cli)
+
+
+def test_the_picture_and_the_make_targets_exist() -> None:
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (ROOT / picture).stat().st_size > 10_000
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"make ([a-z-]+)", README)) - {"nothing"}:
+        assert f"\n{target}:" in makefile, target
+
+
+def tour() -> list[str]:
+    block = README.split("## A ten-line tour")[1].split("```sh\n")[1].split("```")[0]
+    lines = [line.split("  #")[0].strip() for line in block.splitlines()]
+    return [line for line in lines if line.startswith("truck-counter ")]
+
+
+@pytest.mark.xdist_group("demo")
+@pytest.mark.timeout(2400)
+def test_the_tour_runs(demo: Any) -> None:
+    root, environment = demo[0], dict(os.environ, TRUCK_COUNTER_ROOT=str(demo[0]))
+    assert len(tour()) == 9
+    for line in tour():
+        words = shlex.split(line)[1:]
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=root,
+        )
+        assert done.returncode == 0, (line, done.stderr[-2000:])
+        assert done.stdout.strip(), line
