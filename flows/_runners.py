@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from flows._prefect import task_runners
+from pipeline import cores
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ _MAKERS = {"threads": _threads, "processes": _processes, "dask": _dask, "ray": _
 
 
 def _workers() -> int:
-    text = os.environ.get("TRUCK_COUNTER_TASK_WORKERS") or str(os.cpu_count() or 1)
+    text = os.environ.get("TRUCK_COUNTER_TASK_WORKERS") or str(cores.usable())
     if not (text.isdecimal() and int(text) > 0):
         raise ConfigError(f"TRUCK_COUNTER_TASK_WORKERS is {text!r}.", "Give a number above 0.")
     return int(text)

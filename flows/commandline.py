@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline import cores
 from pipeline.errors import InputError, TruckCounterError
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def run(cli: click.Group) -> None:
     """Run the command line; errors meant for people become one line and exit code 2."""
     # Waiting threads sleep: on a machine that does other things too, spinning ones cost more.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores.usable()))
     try:
         code = cli.main(standalone_mode=False)
     except click.UsageError as error:

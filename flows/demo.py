@@ -8,18 +8,17 @@ ordinary rows into ``annotations``. Days that teach the model are not days that 
 from __future__ import annotations
 
 import datetime as dt
-import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pipeline import store
-from pipeline.progress import note, track
+from pipeline import cores, store
+from pipeline.progress import note
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.cameras import Registry
-    from pipeline.scene import ScenePlan, Segment
+    from pipeline.scene import ScenePlan
     from pipeline.store import Workspace
 
 CAMPAIGN = "demo"
@@ -99,16 +98,8 @@ def _render(root: Path, plan: ScenePlan) -> None:
     wanted = [s for s in wanted if s.fault != "missing"]
     if not wanted:
         return
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        futures = [pool.submit(_render_one, root, plan, segment) for segment in wanted]
-        for future in track(as_completed(futures), "render", total=len(futures)):
-            future.result()
-
-
-def _render_one(root: Path, plan: ScenePlan, segment: Segment) -> None:
-    from pipeline import scene
-
-    scene.render(plan, segment, root)
+    for _ in cores.each(partial(scene.render, plan, root=root), wanted, "render"):
+        pass
 
 
 def _label(ws: Workspace, registry: Registry, plan: ScenePlan, seed: int) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import _processes, deployments
-from pipeline import store
+from pipeline import cores, store
 from pipeline.errors import InputError, TruckCounterError
 from pipeline.progress import note
 
@@ -174,7 +174,7 @@ def _make_known(services: Services, registry: Registry) -> None:
     """Tell the server of the pool, the limits, the automation and the deployments."""
     note("telling it of the deployments")
     services.prefect("work-pool", "create", "--overwrite", "--type", "process", deployments.POOL)
-    limits = {f"decode-{socket.gethostname()}": os.cpu_count() or 1, "label-studio": 4}
+    limits = {f"decode-{socket.gethostname()}": cores.usable(), "label-studio": 4}
     for name, limit in limits.items():
         services.ask("v2/concurrency_limits/", {"name": name, "limit": limit, "active": True})
     if not services.ask(

@@ -14,24 +14,20 @@ import datetime as dt
 import hashlib
 import json
 import math
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from labeling import selection
 from labeling.selection import Motion
 from pipeline import cameras as registry
-from pipeline import exposure, localtime, store
+from pipeline import cores, exposure, localtime, store
 from pipeline.domain import Camera, Span
 from pipeline.errors import InputError
-from pipeline.progress import track
 from pipeline.store import Workspace
 
 if TYPE_CHECKING:
@@ -48,9 +44,6 @@ MOST_WORKERS: Final = 8
 
 Scores = Callable[["dict[int, Seen]", str, "Sequence[tuple[int, float]]"], "NDArray[np.float64]"]
 """What was seen, a zone, and candidates by block and offset → p_truck of each."""
-
-Job = TypeVar("Job")
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -278,7 +271,9 @@ def _draw(
     looks, scanned_share, step_s = _looks(blocks, wanted, random, seed)
     seen: dict[int, Seen] = {}
     numbers = sorted(looks)
-    for i, result in _each(_look, [looks[i] for i in numbers], "looking for movement"):
+    for i, result in cores.each(
+        _look, [looks[i] for i in numbers], "looking for movement", MOST_WORKERS
+    ):
         seen[numbers[i]] = result
     rows = _saved(ws, campaign, blocks, seen, _random_frames(blocks, seen, random), held)
     taken = held | {row["frame_id"] for row in rows}
@@ -449,20 +444,6 @@ def _repeats(
 
 
 # --- reading ---------------------------------------------------------------------------------
-
-
-def _each(
-    work: Callable[[Job], Found], jobs: Sequence[Job], what: str
-) -> Iterator[tuple[int, Found]]:
-    """Yield ``(number, result)`` of each job as it is done, on as many processes as help."""
-    workers = min(MOST_WORKERS, os.cpu_count() or 1, len(jobs) // 2)
-    if workers < 2:
-        yield from ((i, work(job)) for i, job in enumerate(track(jobs, what)))
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        numbers = {pool.submit(work, job): i for i, job in enumerate(jobs)}
-        for done in track(as_completed(numbers), what, total=len(jobs)):
-            yield numbers[done], done.result()
 
 
 def _look(look: Look) -> Seen:

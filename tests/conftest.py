@@ -25,10 +25,16 @@ def shared_data() -> Path:
     return folder
 
 
+LONGEST = ("test_demo", "test_readme", "test_server", "test_real_clips", "test_studio")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that two workers end together."""
-    first = ("test_demo", "test_readme", "test_real_clips", "test_server", "test_studio")
-    items.sort(key=lambda item: not item.path.stem.startswith(first))
+    """Keep a file's tests on one worker, so that what they share is made once; longest first."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+    items.sort(key=lambda item: not item.path.stem.startswith(LONGEST))
 
 
 DEMO_DAYS = 5

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from pipeline import cores
 from pipeline.counting.blocks import Work, cut
 from pipeline.counting.day import count_day
 from pipeline.counting.evidence import grid, weigh
@@ -270,8 +270,8 @@ def _run(setting: Setting, seeds: list[tuple[int, int, int]], workers: int) -> l
     if workers <= 1:
         return _many(setting, seeds)
     shares = [seeds[k :: workers * 4] for k in range(workers * 4)]
-    with ProcessPoolExecutor(workers) as pool:
-        parts: Iterable[Any] = pool.map(_many, [setting] * len(shares), shares)
+    with cores.pool(workers) as processes:
+        parts: Iterable[Any] = processes.map(_many, [setting] * len(shares), shares)
         return [day for part in parts for day in part]
 
 

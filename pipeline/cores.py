@@ -1,0 +1,64 @@
+"""How many processor cores are ours, and work shared out over them.
+
+A container often shows every core of its host and grants two: threads for the others only wait.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from pipeline.progress import track
+
+Job = TypeVar("Job")
+Found = TypeVar("Found")
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable(quota: Path = _QUOTA) -> int:
+    """Return how many cores this process may keep busy, at least 1.
+
+    The smaller of the cores it may run on and the control group's quota (Linux ``cpu.max``: quota
+    and period in microseconds, or ``max``): ``150000 100000`` is one and a half cores, so 2.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        granted, period = quota.read_text().split()
+        return max(1, min(cores, math.ceil(int(granted) / int(period))))
+    except (OSError, ValueError):  # no control groups, or no quota
+        return cores
+
+
+def pool(workers: int) -> ProcessPoolExecutor:
+    """Return a pool of fresh processes: a fork of a process with threads may never come back."""
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+def each(
+    work: Callable[[Job], Found], jobs: Sequence[Job], what: str, most: int | None = None
+) -> Iterator[tuple[int, Found]]:
+    """Yield ``(number, result)`` of each job as it is done, on as many processes as help.
+
+    Args:
+        work: A function of a module, called once per job.
+        jobs: What to call it with; sent to other processes, so small.
+        what: A few words for the line that shows progress.
+        most: At most this many processes; as many as there are cores without it.
+    """
+    workers = min(usable(), most or len(jobs), len(jobs) // 2)
+    if workers < 2:
+        yield from ((i, work(job)) for i, job in enumerate(track(jobs, what)))
+        return
+    with pool(workers) as processes:
+        numbers = {processes.submit(work, job): i for i, job in enumerate(jobs)}
+        for done in track(as_completed(numbers), what, total=len(jobs)):
+            yield numbers[done], done.result()
