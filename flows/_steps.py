@@ -128,8 +128,8 @@ def train_campaigns(
     root: str, campaigns: list[str], arch: str, epochs: int | None, seed: int
 ) -> str:
     """Train on campaigns' labels; return the model's id, which is then the one in use."""
-    from pipeline.options import TrainOptions
-    from pipeline.train import train_campaigns
+    from pipeline.learning.options import TrainOptions
+    from pipeline.learning.train import train_campaigns
 
     ws, _ = world(root)
     return train_campaigns(ws, campaigns, TrainOptions(arch=arch, epochs=epochs, seed=seed))
@@ -138,7 +138,7 @@ def train_campaigns(
 @task(task_run_name="judge {model_id}")
 def brier(root: str, model_id: str, held_out: list[str]) -> float:
     """Return a model's Brier score on campaigns it must not have learned from; less is better."""
-    from pipeline.evaluate import evaluate_campaigns
+    from pipeline.learning.evaluate import evaluate_campaigns
 
     ws, _ = world(root)
     return float(evaluate_campaigns(ws, model_id, held_out)["brier"]["value"])

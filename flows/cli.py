@@ -18,7 +18,7 @@ import click
 from flows import campaigns, commandline, published, tools
 from flows.commandline import Context, Day, Instant, Result, check_days, command, over_days
 from pipeline.errors import InputError
-from pipeline.options import TrainOptions
+from pipeline.learning.options import TrainOptions
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -120,7 +120,7 @@ def label_aggregate(context: Context, campaign: str, method: str) -> tuple[Resul
 
 
 def with_train_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add a flag for every field of :class:`pipeline.options.TrainOptions`."""
+    """Add a flag for every field of :class:`pipeline.learning.options.TrainOptions`."""
     for knob in reversed(dataclasses.fields(TrainOptions)):
         flag = f"--{knob.name.replace('_', '-')}"
         kind = str(knob.type).removesuffix(" | None")
@@ -168,7 +168,7 @@ def train(
 ) -> tuple[Result, str]:
     """Train a model on a campaign's labels or on loose pictures; set models/current."""
     from pipeline import store
-    from pipeline.train import train_campaigns, train_images
+    from pipeline.learning.train import train_campaigns, train_images
 
     _check_labels(campaigns, images, labels)
     options = TrainOptions(**knobs)
@@ -193,7 +193,7 @@ def evaluate(
 ) -> tuple[Result, str]:
     """Measure a model on labelled frames or pictures; 95% intervals."""
     from pipeline import daily
-    from pipeline.evaluate import evaluate_campaigns, evaluate_images
+    from pipeline.learning.evaluate import evaluate_campaigns, evaluate_images
 
     _check_labels(campaigns, images, labels)
     model_id = daily.model_in_use(context.ws, model)
@@ -267,8 +267,8 @@ def publish(context: Context, as_of: dt.datetime | None) -> tuple[Result, str]:
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write it.")
 def report(context: Context, out: Path | None) -> tuple[Result, str]:
     """Write one self-contained HTML report."""
-    from pipeline.receipts import write_latest
-    from pipeline.report import write_report
+    from pipeline.pages.receipts import write_latest
+    from pipeline.pages.report import write_report
 
     write_latest(context.ws, context.registry)
     path = write_report(context.ws, context.registry, out)
@@ -280,7 +280,7 @@ def report(context: Context, out: Path | None) -> tuple[Result, str]:
 @click.argument("day", type=Day())
 def explain(context: Context, camera: str, day: dt.date) -> tuple[Result, str]:
     """Write a page that shows every counted passage of a camera's day."""
-    from pipeline.receipts import write_explain
+    from pipeline.pages.receipts import write_explain
 
     path = write_explain(context.ws, context.registry, context.registry.camera(camera).id, day)
     return {"page": str(path)}, str(path)

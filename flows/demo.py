@@ -35,9 +35,9 @@ def run(ws: Workspace, days: int, seed: int) -> dict[str, Any]:
     """
     from pipeline import cameras, daily, scene
     from pipeline.ingest import ingest
+    from pipeline.pages.receipts import write_latest
+    from pipeline.pages.report import write_report
     from pipeline.publish import publish
-    from pipeline.receipts import write_latest
-    from pipeline.report import write_report
 
     plan = scene.plan(seed, days)
     _write_world(ws, plan)
@@ -126,8 +126,8 @@ def _label(ws: Workspace, registry: Registry, plan: ScenePlan, seed: int) -> Non
 
 
 def _train(ws: Workspace, seed: int) -> str:
-    from pipeline.options import TrainOptions
-    from pipeline.train import train_campaigns
+    from pipeline.learning.options import TrainOptions
+    from pipeline.learning.train import train_campaigns
 
     return train_campaigns(ws, [CAMPAIGN], TrainOptions(seed=seed))
 

@@ -27,8 +27,8 @@ def models_group(context: click.Context, root: Path | None, as_json: bool) -> No
 @command(models_group, "list")
 def models_list(context: Context) -> tuple[Result, str]:
     """List the networks with parameters, multiply-adds and receptive field."""
-    from pipeline.models import ARCHES, NetSpec, build, default_size
-    from pipeline.models.describe import totals
+    from pipeline.learning.models import ARCHES, NetSpec, build, default_size
+    from pipeline.learning.models.describe import totals
 
     rows = []
     for arch in ARCHES:
@@ -49,8 +49,8 @@ def models_list(context: Context) -> tuple[Result, str]:
 @click.option("--size", type=click.IntRange(8, 1024), help="Side of the input in pixels.")
 def models_show(context: Context, arch: str, size: int | None) -> tuple[Result, str]:
     """Show a network layer by layer: output size, receptive field, parameters."""
-    from pipeline.models import NetSpec, build, default_size
-    from pipeline.models.describe import describe
+    from pipeline.learning.models import NetSpec, build, default_size
+    from pipeline.learning.models.describe import describe
 
     side = size or default_size(arch) or 128
     spec = NetSpec(channels=3, height=side, width=side)
@@ -74,8 +74,8 @@ def bench_group() -> None:
 @click.option("--hz", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
 def bench_decode(context: Context, file: Path, hz: float) -> tuple[Result, str]:
     """CPU seconds of our decoding, full decoding, OpenCV and FFmpeg, interleaved in one run."""
-    from pipeline import benchmarks
     from pipeline.errors import NotFoundError
+    from pipeline.footage import bench as benchmarks
 
     if not file.is_file():
         raise NotFoundError(f"no such file: {file}.", "Name a video file.")

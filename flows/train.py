@@ -10,8 +10,9 @@ from typing import Any
 
 from flows import _steps
 from flows._prefect import artifacts, flow
-from pipeline import checkpoints, daily, schemas, store
+from pipeline import daily, schemas, store
 from pipeline.errors import InputError
+from pipeline.learning import checkpoints
 from pipeline.store import Workspace
 
 Row = dict[str, Any]

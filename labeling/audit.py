@@ -132,7 +132,7 @@ def human_counts(ws: Workspace, campaign: str) -> dict[str, float]:
 def strip(block: Block, movement: str, offset_s: float, length_s: float) -> bytes:
     """Return a JPEG: the window's frames at 2 Hz, in rows, the movement's zones outlined."""
     from labeling.pictures import jpeg, outlined_view
-    from pipeline import video
+    from pipeline.footage import video
 
     wanted = offset_s + np.arange(0.0, length_s, 1.0 / STRIP_HZ)
     zones = [z for z in block.camera.zones if z.movement == movement]

@@ -71,7 +71,7 @@ class Pictures:
         return self._clips.get((camera, str(row["clip_id"])))
 
     def _wide(self, row: Mapping[str, Any], zone: Zone, clip: Mapping[str, Any]) -> bytes:
-        from pipeline import video
+        from pipeline.footage import video
 
         path = self._ws.root / str(clip["uri"])
         if not path.is_file():

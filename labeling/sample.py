@@ -404,7 +404,7 @@ def _scores(ws: Workspace, model_id: str) -> Scores:
     """Return what scores candidates, given by block and offset, with a model."""
     import simplejpeg
 
-    from pipeline.infer import Scorer
+    from pipeline.learning.infer import Scorer
 
     scorer = Scorer.open(ws, model_id)
 
@@ -448,7 +448,8 @@ def _repeats(
 
 def _look(look: Look) -> Seen:
     """Read a block once: background, candidates and given instants of all its zones."""
-    from pipeline import video, view
+    from pipeline import view
+    from pipeline.footage import video
 
     block = look.block
     crops = {z.name: view.Crop.of(z, *block.size) for z in block.camera.zones}

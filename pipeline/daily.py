@@ -112,7 +112,7 @@ def infer_days(
     ws: Workspace, registry: Registry, days: Sequence[CameraDay], model_id: str
 ) -> list[Path]:
     """Score each camera-day that has clips; return the files."""
-    from pipeline.infer import infer_day
+    from pipeline.learning.infer import infer_day
 
     with_clips = [d for d in days if ws.clips(d.camera.id, d.day).is_file()]
     return [infer_day(ws, d.camera, d.day, model_id) for d in track(with_clips, "infer")]

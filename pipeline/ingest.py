@@ -1,7 +1,7 @@
 """Footage files → the ``clips`` tables: when each clip was filmed, and what it truly holds.
 
 A clip's start comes from its file name (``clip_start`` of the registry), everything else from
-decoding it once (``pipeline.verify``). That result is kept under ``clips/<camera>/verified/`` by
+decoding it once (``footage.verify``). That result is kept under ``clips/<camera>/verified/`` by
 the file's content, as soon as it is there: an ingest that is stopped goes on where it was, and a
 second one decodes nothing. The footage itself is only ever read.
 
@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import localtime, schemas, store
 from pipeline.domain import Camera, Clip
+from pipeline.footage.verify import Verification, to_json, verification, verify
 from pipeline.progress import note, track
-from pipeline.verify import Verification, to_json, verification, verify
 
 if TYPE_CHECKING:
     from pipeline.cameras import Registry

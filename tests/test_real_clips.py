@@ -17,10 +17,11 @@ import pytest
 
 from labeling import campaign
 from labeling.sample import frame_id
-from pipeline import cameras, daily, schemas, store, video, view
+from pipeline import cameras, daily, schemas, store, view
+from pipeline.footage import video
 from pipeline.ingest import ingest
-from pipeline.options import TrainOptions
-from pipeline.train import train_campaigns
+from pipeline.learning.options import TrainOptions
+from pipeline.learning.train import train_campaigns
 
 START = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)
 DAY = START.date()

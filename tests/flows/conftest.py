@@ -95,7 +95,8 @@ def on_zone(offset_s: float, passages: int, seconds: int = 60) -> float:
 
 def _train(root: Path) -> None:
     """Fit a logistic regression on a crop's mean brightness, and put it in use as an ONNX graph."""
-    from pipeline import cameras, video, view
+    from pipeline import cameras, view
+    from pipeline.footage import video
     from pipeline.store import Workspace, write_bytes, write_json
 
     lorry_clip(root / "made" / "8.mp4", 8)

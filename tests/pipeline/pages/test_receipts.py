@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline import receipts, report, schemas, store
+from pipeline import schemas, store
 from pipeline.errors import NotFoundError
+from pipeline.pages import receipts, report
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -131,7 +132,7 @@ def test_one_click_each_way(shown: SimpleNamespace) -> None:
 
 
 def test_a_schedule_of_short_windows_is_drawn_without_the_hours_between() -> None:
-    from pipeline import strips
+    from pipeline.pages import strips
 
     windows = tuple((3600.0 * h, 3600.0 * h + 180.0) for h in (7, 12, 17, 21))
     scale = strips.Scale(windows)
@@ -170,7 +171,7 @@ def busy_day(shown: SimpleNamespace, n: int) -> None:
     """``n`` passages in two minutes, each with a noisy picture as rendered footage gives."""
     import simplejpeg
 
-    from pipeline import thumbnails
+    from pipeline.pages import thumbnails
 
     day, start = shown.days[0], shown.start_of(shown.days[0])
     base = store.read_table(

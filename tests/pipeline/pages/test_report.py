@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from pipeline import charts, coverage, evidence, pages, report, schemas, seen, store, strips
+from pipeline import schemas, store
 from pipeline.errors import NotFoundError
+from pipeline.pages import charts, coverage, evidence, parts, report, seen, strips
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -134,7 +135,7 @@ def test_the_second_report_is_the_same_and_decodes_nothing(
     def refuse(*_: object) -> None:
         raise AssertionError("footage was read again")
 
-    monkeypatch.setattr("pipeline.video.read_at", refuse)
+    monkeypatch.setattr("pipeline.footage.video.read_at", refuse)
     assert report.write_report(shown.ws, shown.registry).read_bytes() == first
 
 
@@ -154,7 +155,7 @@ def test_a_thumbnail_shows_the_truck(shown: SimpleNamespace) -> None:
 
 def test_a_view_holds_the_zone_and_stays_within_the_picture() -> None:
     from pipeline.domain import Zone
-    from pipeline.thumbnails import SIZE, View
+    from pipeline.pages.thumbnails import SIZE, View
 
     corner = Zone("corner", ((0.8, 0.8), (1.0, 0.8), (1.0, 1.0), (0.8, 1.0)))
     view = View.of(corner, 640, 360)
@@ -366,7 +367,7 @@ def test_figures_come_from_counts_where_the_card_has_no_others(shown: SimpleName
     [(0.0, "0"), (None, "no count"), (0.04, "0"), (99.97, "100"), (12.25, "12.2"), (9.97, "10")],
 )
 def test_counts_are_worded_for_people(value: float | None, words: str) -> None:
-    assert pages.trucks(value) == words
+    assert parts.trucks(value) == words
 
 
 @pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"no browser at {CHROMIUM}")

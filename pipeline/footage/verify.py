@@ -1,0 +1,424 @@
+"""Decode a clip once, whole, and say what it truly holds.
+
+A header proves nothing: of 300 damaged files most open, promise all their frames, and give fewer.
+So every picture is decoded, in a child with a limit on memory and time that can be killed: a crash
+or a hang inside FFmpeg becomes a reason in a table instead of the end of an ingest.
+
+How a clip is judged (:func:`judged`):
+
+``ok``
+    every picture promised was seen. Being two pictures, or half a second, short of the header's
+    count is a remark, not a loss, as long as the times have no hole.
+``partial``
+    a part is missing or damaged; ``covered`` says exactly which stretches hold pictures. A damaged
+    picture that still decodes counts as covered; ``damaged`` lists its stretch up to the next
+    keyframe. Stretches without a view (frozen, black, overexposed) are not covered.
+``quarantined``
+    nothing decodes, or the times of what decodes cannot be trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.domain import ClipStatus, Span
+from pipeline.errors import FootageError
+from pipeline.exposure import seconds, stall_limit_s, subtract, union
+from pipeline.footage.continuity import FrameNumbers
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+    from pipeline.footage.containers import Timing
+    from pipeline.footage.picture_health import Flag
+
+Progress = Callable[[float, float | None], None]
+
+TOLERANCE_S = 0.5
+TOLERANCE_FRAMES = 2
+LONGEST_CLIP_S = 48 * 3600.0
+LOOK_EVERY_S, LOOK_AT_LEAST_EVERY_S = 1.0, 10.0
+MEMORY_BYTES = 1 << 30
+SILENT_S = 60.0
+_SLOWEST_BYTES_PER_CPU_S = 20_000
+_OUT_OF_MEMORY = ("MemoryError", "Cannot allocate memory", "failed to map segment")
+_RESULT, _PROGRESS = "result", "progress"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What full decoding found. ``covered`` and ``damaged`` are seconds after the first picture."""
+
+    duration_s: float = 0.0
+    frames_expected: int | None = None
+    frames_read: int = 0
+    width_px: int = 0
+    height_px: int = 0
+    codec: str = ""
+    fps: Fraction | None = None
+    status: ClipStatus = "quarantined"
+    reason: str = ""
+    timebase: Literal["container", "index"] = "container"
+    covered: tuple[Span, ...] = ()
+    damaged: tuple[Span, ...] = ()
+    lead_s: float = 0.0
+
+
+@dataclass
+class Seen:
+    """What one pass over a clip counted; see :func:`judged`."""
+
+    timebase: Literal["container", "index"]
+    interval_s: float
+    expected: int | None = None
+    declared_s: float | None = None
+    lead_s: float = 0.0
+    start_s: float = 0.0
+    packets: int = 0
+    cut_away: int = 0  # pictures that an edit list hides: not meant to be shown
+    frames: int = 0
+    backwards: int = 0
+    resized: int = 0
+    end_s: float = 0.0
+    broken_off: str = ""
+    covered: list[Span] = field(default_factory=list)
+    flags: list[Flag] = field(default_factory=list)
+    damaged: list[Span] = field(default_factory=list)
+
+
+def verify(
+    path: Path,
+    memory_bytes: int = MEMORY_BYTES,
+    silent_s: float = SILENT_S,
+    on_progress: Progress | None = None,
+) -> Verification:
+    """Decode the whole clip in a child process and judge it. Bad footage is a result, no error.
+
+    Args:
+        path: the clip; it is only read.
+        memory_bytes: address space that the child may take.
+        silent_s: kill the child when it has not reported progress for so long.
+        on_progress: called about once a second with the seconds of footage decoded so far, and
+            those that the header promises, if it does.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline.footage.verify", str(path.absolute()), str(memory_bytes)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_child_environment(),
+    ) as child:
+        try:
+            result, hung = _followed(child, silent_s, on_progress)
+        finally:
+            child.kill()
+        said = child.stderr.read().decode(errors="replace") if child.stderr else ""
+    if result is not None:
+        return verification(result)
+    return Verification(reason=_why_it_died(child.returncode, hung, silent_s, said))
+
+
+def _child_environment() -> dict[str, str]:
+    home = str(Path(__file__).resolve().parents[2])
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _followed(
+    child: subprocess.Popen[bytes],
+    silent_s: float,
+    on_progress: Progress | None,
+) -> tuple[dict[str, Any] | None, bool]:
+    """Read the child's lines until its result, its end, or too long a silence."""
+    assert child.stdout is not None
+    handle, text = child.stdout.fileno(), b""
+    while True:
+        if not select.select([handle], [], [], silent_s)[0]:
+            return None, True
+        chunk = os.read(handle, 65536)
+        if not chunk:
+            child.wait()
+            return None, False
+        *lines, text = (text + chunk).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if _RESULT in message:
+                return message[_RESULT], False
+            if on_progress is not None:
+                on_progress(*message[_PROGRESS])
+
+
+def _why_it_died(code: int, hung: bool, silent_s: float, said: str) -> str:
+    if hung:
+        return f"decoding hung: no progress for {silent_s:g} s, stopped"
+    if any(sign in said for sign in _OUT_OF_MEMORY):
+        return "decoding needs more memory than is allowed"
+    if code == -signal.SIGXCPU:
+        return "decoding took more CPU time than a file of this size may"
+    if code < 0:
+        return f"the decoder crashed ({signal.Signals(-code).name})"
+    last = said.strip().splitlines()[-1:] or ["no message"]
+    return f"verification failed: {last[0]}"
+
+
+def verification(found: dict[str, Any]) -> Verification:
+    """Read back what :func:`to_json` gave."""
+    spans = {n: tuple((start, end) for start, end in found[n]) for n in ("covered", "damaged")}
+    fps = Fraction(found["fps"]) if found["fps"] else None
+    return Verification(**{**found, **spans, "fps": fps})
+
+
+def to_json(found: Verification) -> dict[str, Any]:
+    """Return a verification as JSON can hold it."""
+    return {**asdict(found), "fps": str(found.fps) if found.fps else None}
+
+
+def examined(path: Path, report: Progress = lambda at, whole: None) -> Verification:
+    """Do the work of :func:`verify` in this process, without its protection."""
+    from pipeline.footage import containers
+
+    try:
+        clock = containers.timing(path)
+        with containers.opened(path) as (container, stream):
+            seen = Seen(
+                timebase=clock.timebase,
+                interval_s=clock.interval_s,
+                expected=stream.frames or None,
+                declared_s=containers.declared_s(container, stream),
+                lead_s=clock.lead_s,
+                start_s=float(clock.first * clock.tick_s),
+            )
+            _watch(container, stream, clock, seen, report)
+            status, reason = judged(seen)
+            return Verification(
+                duration_s=seen.end_s,
+                frames_expected=seen.expected,
+                frames_read=seen.frames,
+                width_px=clock.width_px,
+                height_px=clock.height_px,
+                codec=stream.codec_context.codec.name,
+                fps=containers.frame_rate(stream),
+                status=status,
+                reason=reason,
+                timebase=clock.timebase,
+                covered=subtract(seen.covered, [flag.span for flag in seen.flags]),
+                damaged=union(seen.damaged),
+                lead_s=seen.lead_s,
+            )
+    except FootageError as error:
+        return Verification(reason=str(error))
+
+
+def _watch(
+    container: InputContainer,
+    stream: VideoStream,
+    clock: Timing,
+    seen: Seen,
+    report: Progress,
+) -> None:
+    """Decode everything once and fill ``seen``."""
+    index, last, start = -1, clock.first - 1, 0.0
+    hurt: float | None = None
+    limit_s, reported = stall_limit_s(clock.interval_s), time.monotonic()
+    view = _View()
+    for packet, frames, complaint in _decoding(container, stream, seen):
+        seen.packets += bool(packet.size)
+        seen.cut_away += bool(packet.size and packet.is_discard)
+        for frame in frames:
+            index += 1
+            tick = index if clock.timebase == "index" else frame.pts
+            if tick is None or tick <= last:
+                seen.backwards += 1
+                continue
+            if (frame.width, frame.height) != (clock.width_px, clock.height_px):
+                seen.resized += 1
+                continue
+            at = clock.offset_s(tick)
+            if seen.frames and at - clock.offset_s(last) > limit_s:
+                seen.covered.append((start, seen.end_s))
+                start = at
+            last, seen.frames, seen.end_s = tick, seen.frames + 1, at + clock.interval_s
+            if hurt is not None and frame.key_frame and at > hurt:
+                seen.damaged.append((hurt, at))
+                hurt = None
+            complaint |= frame.is_corrupt
+            seen.flags.extend(view.see(at, frame))
+        if complaint and seen.frames and hurt is None:
+            hurt = max(seen.end_s - clock.interval_s, 0.0)
+        if time.monotonic() - reported > 1.0:
+            report(seen.end_s, seen.declared_s)
+            reported = time.monotonic()
+    if seen.frames:
+        seen.covered.append((start, seen.end_s))
+    if hurt is not None:
+        seen.damaged.append((hurt, seen.end_s))
+    seen.flags.extend(view.end(seen.end_s))
+
+
+class _View:
+    """Looks now and then, at keyframes where there are some, whether anything is to be seen."""
+
+    def __init__(self) -> None:
+        from pipeline.footage import picture_health
+
+        self._thumbnail_of = picture_health.thumbnail_of
+        self._watch = picture_health.Watch()
+        self._last = -LOOK_AT_LEAST_EVERY_S
+        self.end = self._watch.end
+
+    def see(self, at: float, frame: av.VideoFrame) -> Iterator[Flag]:
+        import numpy as np
+
+        since = at - self._last
+        if since < (LOOK_EVERY_S if frame.key_frame else LOOK_AT_LEAST_EVERY_S):
+            return
+        if not frame.format.name.startswith(("yuv", "gray8", "nv")) or "p1" in frame.format.name:
+            return  # its first plane is not brightness in single bytes
+        self._last = at
+        plane = frame.planes[0]
+        grey = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        yield from self._watch.see(at, self._thumbnail_of(grey[:, : plane.width]))
+
+
+def _decoding(
+    container: InputContainer, stream: VideoStream, seen: Seen
+) -> Iterator[tuple[av.Packet, list[av.VideoFrame], bool]]:
+    """Yield each packet with its pictures and whether the decoder complained about it.
+
+    FFmpeg conceals damage and goes on; its log at error level is where it says so.
+    """
+    import av
+    import av.logging
+
+    demuxing = container.demux(stream)
+    context = stream.codec_context
+    h264 = context.codec.name == "h264"
+    numbers = FrameNumbers(context.extradata or b"") if h264 else None
+    av.logging.set_level(av.logging.ERROR)
+    with av.logging.Capture() as complaints:
+        while True:
+            complaints.clear()
+            try:
+                packet = next(demuxing, None)
+            except (av.FFmpegError, IndexError) as error:  # IndexError: a stream out of nowhere
+                seen.broken_off = str(getattr(error, "strerror", "") or "it lists another stream")
+                packet = None
+            packet = packet if packet is not None and packet.size else av.Packet()
+            frames: list[av.VideoFrame] = []
+            failed = numbers is not None and bool(packet.size) and numbers.lost(packet)
+            try:
+                frames = context.decode(packet if packet.size else None)
+            except av.FFmpegError:
+                failed = True
+            yield packet, frames, failed or bool(complaints)
+            if not packet.size:
+                return
+
+
+def judged(seen: Seen) -> tuple[ClipStatus, str]:
+    """Turn what was counted into a status and a one-line reason.
+
+    >>> judged(Seen("index", 0.04, expected=750, packets=750, frames=748, end_s=29.92))
+    ('ok', 'times are index ÷ fps; header promises 750 frames, 748 decode')
+    """
+    bad = _untrustworthy(seen)
+    if bad:
+        return "quarantined", bad
+    losses = list(_losses(seen))
+    remarks = list(_remarks(seen))
+    return ("partial" if losses else "ok"), "; ".join(losses + remarks)
+
+
+def _untrustworthy(seen: Seen) -> str:
+    per_frame = seen.interval_s
+    if not seen.frames:
+        return "no picture decodes"
+    if seen.end_s > LONGEST_CLIP_S:
+        return f"times span {seen.end_s / 3600:.0f} h, more than a clip can"
+    if seen.backwards > TOLERANCE_FRAMES and seen.backwards * per_frame > TOLERANCE_S:
+        return f"times run backwards: {seen.backwards} of {seen.frames} pictures have no place"
+    if seen.resized * per_frame > TOLERANCE_S:
+        return f"the picture's size changes for {seen.resized} pictures"
+    lost = seen.packets - seen.frames
+    if seen.timebase == "index" and lost > 5 and lost * per_frame > TOLERANCE_S:
+        return f"{lost} of {seen.packets} pictures do not decode and no times place the others"
+    return ""
+
+
+def _losses(seen: Seen) -> Iterator[str]:
+    covered = union(seen.covered)
+    found = False
+    if seen.lead_s > TOLERANCE_S:
+        found = True
+        yield f"the first {seen.lead_s:.2f} s, before the first keyframe, do not decode"
+    if len(covered) > 1:
+        found = True
+        missing, first = seen.end_s - seconds(covered), covered[0][1]
+        yield f"{len(covered) - 1} gap(s), {missing:.2f} s in all, the first at {first:.2f} s"
+    tail = _missing_tail_s(seen)
+    if tail > TOLERANCE_S:
+        found = True
+        yield f"the last {tail:.2f} s that the header promises are missing"
+    short = (seen.expected or 0) - seen.cut_away - seen.frames
+    if not found and short > TOLERANCE_FRAMES and short * seen.interval_s > TOLERANCE_S:
+        yield f"{short} pictures that the header promises do not decode"
+    for fault in sorted({flag.fault for flag in seen.flags}):
+        spans = union(flag.span for flag in seen.flags if flag.fault == fault)
+        yield f"{fault} picture for {seconds(spans):.1f} s, from {spans[0][0]:.1f} s on"
+    if seen.damaged:
+        at = seen.damaged[0][0]
+        yield f"{seconds(seen.damaged):.2f} s of pictures are damaged, from {at:.2f} s on"
+    if seen.broken_off:
+        yield f"the container is damaged ({seen.broken_off})"
+
+
+def _missing_tail_s(seen: Seen) -> float:
+    """Return how much sooner the pictures end than the header says.
+
+    Some containers count a duration from 0, others from the first picture: the kinder holds.
+    """
+    if seen.declared_s is None:
+        return 0.0
+    return seen.declared_s - max(seen.lead_s, seen.start_s, 0.0) - seen.end_s
+
+
+def _remarks(seen: Seen) -> Iterator[str]:
+    if seen.timebase == "index":
+        yield "times are index ÷ fps"
+    if seen.expected is not None and seen.expected != seen.frames:
+        hidden = f", {seen.cut_away} are cut away" if seen.cut_away else ""
+        yield f"header promises {seen.expected} frames, {seen.frames} decode{hidden}"
+
+
+def _limit(path: Path, memory_bytes: int) -> None:
+    """Bound this process's memory and CPU time, and leave no core file."""
+    cpu_s = 120 + path.stat().st_size // _SLOWEST_BYTES_PER_CPU_S
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _say(kind: str, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    sys.stdout.write(json.dumps({kind: value}) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        _limit(Path(sys.argv[1]), int(sys.argv[2]))
+        _say(_RESULT, to_json(examined(Path(sys.argv[1]), lambda *at: _say(_PROGRESS, at))))

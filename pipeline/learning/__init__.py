@@ -1,0 +1,1 @@
+"""Learning presence: labelled pictures → a calibrated network → scores."""

@@ -1,0 +1,182 @@
+"""A model on disk: ``model.safetensors``, ``model.onnx``, ``card.json``; and a run half done.
+
+Nothing is ever unpickled: weights are safetensors, all else is JSON. A model is loaded by
+rebuilding its architecture from the card and filling in the weights by name and shape.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+
+from pipeline.errors import ModelError, NotFoundError
+from pipeline.learning.models import NetSpec, TruckNet, build
+from pipeline.store import Workspace, read_json, write_bytes, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS, ONNX, CARD = "model.safetensors", "model.onnx", "card.json"
+
+
+def save_model(ws: Workspace, model_id: str, net: TruckNet, card: dict[str, Any]) -> None:
+    """Write weights, the exported graph and last the card: a folder with a card is whole."""
+    folder = ws.model(model_id)
+    net = net.cpu().eval()
+    state = {k: v.contiguous() for k, v in net.state_dict().items()}
+    write_bytes(folder / WEIGHTS, save(state))
+    write_bytes(folder / ONNX, to_onnx(net, card["input"]))
+    write_json(folder / CARD, card)
+
+
+def set_current(ws: Workspace, model_id: str) -> None:
+    """Make ``model_id`` the model in use; nothing is written where it already is."""
+    path = ws.current_model
+    if not path.is_file() or path.read_text(encoding="utf-8").strip() != model_id:
+        write_bytes(path, f"{model_id}\n".encode())
+
+
+def current_model(ws: Workspace) -> str:
+    """Return the id of the model in use.
+
+    Raises:
+        NotFoundError: no model has been trained.
+    """
+    try:
+        return ws.current_model.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"no model in {ws.root}.", "Train one: truck-counter train --campaign C."
+        ) from None
+
+
+def load_card(ws: Workspace, model_id: str) -> dict[str, Any]:
+    """Read a model's card.
+
+    Raises:
+        NotFoundError: no such model.
+        ModelError: it is not a card.
+    """
+    try:
+        card = read_json(ws.model(model_id) / CARD)
+    except NotFoundError:
+        known = sorted(p.parent.name for p in ws.root.glob("models/*/card.json"))
+        raise NotFoundError(
+            f"no such model: {model_id!r}.", f"There is: {', '.join(known) or 'none'}."
+        ) from None
+    needed = {"model_id", "arch", "input", "threshold", "temperature", "prior"}
+    if not isinstance(card, dict) or not needed <= set(card):
+        raise ModelError(f"{ws.model(model_id) / CARD} is not a model card.", "Train anew.")
+    return card
+
+
+def load_model(ws: Workspace, model_id: str) -> tuple[TruckNet, dict[str, Any]]:
+    """Rebuild a network with its weights, ready to score; also return its card.
+
+    Raises:
+        NotFoundError: no such model.
+        ModelError: weights are damaged or of another architecture.
+    """
+    card = load_card(ws, model_id)
+    net = empty_net(card)
+    path = ws.model(model_id) / WEIGHTS
+    try:
+        net.load_state_dict(load(path.read_bytes()))
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        said = str(error).splitlines()[0]
+        raise ModelError(f"{path} does not fit its card ({said}).", "Train anew.") from None
+    return net.eval(), card
+
+
+def start_from(ws: Workspace, net: TruckNet, weights: str) -> None:
+    """Fill ``net`` from an earlier model of ours, by its id or the path of its safetensors file.
+
+    What does not fit in name and shape (another head, other channels) keeps its fresh values.
+
+    Raises:
+        NotFoundError: neither a model of that id nor such a file.
+        ModelError: the file is no safetensors, or nothing of it fits.
+    """
+    path = Path(weights) if weights.endswith(".safetensors") else ws.model(weights) / WEIGHTS
+    try:
+        known = load(path.read_bytes())
+    except OSError:
+        raise NotFoundError(
+            f"no weights at {weights!r}.", "Give imagenet, a model id or a .safetensors file."
+        ) from None
+    except (SafetensorError, ValueError):
+        raise ModelError(f"{path} is not a safetensors file.") from None
+    own = net.state_dict()
+    fitting = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise ModelError(f"nothing in {path} fits the network.", "Choose the same --arch.")
+    net.load_state_dict({**own, **fitting})
+
+
+def freeze_all_but_head(net: TruckNet) -> None:
+    """Let only the last dense layer learn."""
+    dense = [m for m in net.modules() if isinstance(m, torch.nn.Linear)]
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    for parameter in dense[-1].parameters():
+        parameter.requires_grad_(True)
+
+
+def empty_net(card: dict[str, Any]) -> TruckNet:
+    """Build the architecture a card names, weights still to come."""
+    net = build(card["arch"], NetSpec(**card["spec"]))
+    net.views = tuple(card.get("views", ()))
+    return net
+
+
+def spec_json(spec: NetSpec) -> dict[str, Any]:
+    """Return a spec as JSON for the card."""
+    return asdict(spec)
+
+
+def to_onnx(net: TruckNet, shape: dict[str, Any]) -> bytes:
+    """Export to ONNX: input ``pictures`` uint8 ``[n, c, h, w]``, output ``logits`` float32 ``[n]``.
+
+    The tracing exporter is used: it is quick (one second) and its graph runs in every engine.
+    """
+    example = torch.zeros(2, shape["channels"], shape["height"], shape["width"], dtype=torch.uint8)
+    out = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net,
+            (example,),
+            out,  # type: ignore[arg-type]
+            dynamo=False,
+            input_names=["pictures"],
+            output_names=["logits"],
+            dynamic_axes={"pictures": {0: "n"}, "logits": {0: "n"}},
+            opset_version=17,
+        )
+    return out.getvalue()
+
+
+def save_progress(path: Path, tensors: dict[str, Tensor], said: dict[str, Any]) -> None:
+    """Write a run's state as one file, so that it is whole or absent."""
+    flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    write_bytes(path, save(flat, metadata={"progress": json.dumps(said)}))
+
+
+def load_progress(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read what :func:`save_progress` wrote; None where there is nothing sound to go on from."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = json.loads((file.metadata() or {})["progress"])
+            return {name: file.get_tensor(name) for name in file.keys()}, said  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, OSError):
+        return None

@@ -1,0 +1,355 @@
+"""The training loop: arrays in, a fitted network out. It knows nothing of files but its checkpoint.
+
+One loop serves every network. The whole ``uint8`` set stays in memory (on the device, where there
+is one); augmentation works on batches; weights are averaged over the last stretch. All chance of
+an epoch comes from ``(seed, epoch)``, so a run taken up after a kill ends as if never killed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from pipeline.learning import checkpoints
+from pipeline.learning.augment import Augment
+from pipeline.learning.options import TrainOptions
+
+CHECKPOINT_EVERY_S = 5.0
+
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Pictures ``uint8[n, c, h, w]``, targets ``float32[n]`` in 0-1, weights ``float32[n]``."""
+
+    pixels: Tensor
+    target: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        """Return ``n``."""
+        return len(self.target)
+
+    def to(self, device: torch.device) -> Lesson:
+        """Return it on ``device``."""
+        return Lesson(self.pixels.to(device), self.target.to(device), self.weight.to(device))
+
+
+@dataclass
+class Fit:
+    """What a run leaves beside the weights: one row per epoch, and how long it took."""
+
+    curve: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def fit(
+    net: nn.Module,
+    lesson: Lesson,
+    options: TrainOptions,
+    augment: Augment,
+    *,
+    seed: int,
+    validation: Lesson | None = None,
+    checkpoint: Path | None = None,
+    minutes: float | None = None,
+    note: Callable[[int, int, dict[str, float]], None] | None = None,
+) -> Fit:
+    """Fit ``net`` in place; with ``checkpoint``, take up where a killed run left off.
+
+    ``options`` must be resolved (:func:`recipes.resolve`). The averaged weights, where
+    ``options.ema`` asks for them, are what the network holds at the end. Where the first epoch
+    shows that all of them would take longer than ``minutes``, there will be fewer.
+    """
+    device = next(net.parameters()).device
+    run = _Run(net, lesson.to(device), options, augment, seed)
+    result, started, saved_at = Fit(), time.monotonic(), time.monotonic()
+    epoch = run.take_up(checkpoint, result)
+    while epoch < run.epochs:
+        row = run.epoch(epoch)
+        if validation is not None:
+            row["validation_loss"] = loss_of(net, validation, options)
+        result.curve.append(row)
+        epoch += 1
+        if epoch == 1 and minutes is not None:
+            run.epochs = within(run.epochs, time.monotonic() - started, minutes)
+        stop = run.judge(row, result.curve)
+        if note is not None:
+            note(epoch, run.epochs, row)
+        if checkpoint is not None and time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
+            run.save(checkpoint, epoch, result)
+            saved_at = time.monotonic()
+        if stop:
+            break
+    if checkpoint is not None:
+        run.save(checkpoint, run.epochs, result)
+    run.finish()
+    result.seconds = time.monotonic() - started
+    return result
+
+
+class _Run:
+    """The moving parts of one run."""
+
+    def __init__(
+        self, net: nn.Module, lesson: Lesson, options: TrainOptions, augment: Augment, seed: int
+    ) -> None:
+        self.net, self.lesson, self.options, self.augment = net, lesson, options, augment
+        self.seed = seed
+        self.device = next(net.parameters()).device
+        self.net.to(memory_format=torch.channels_last)
+        self.optimiser = make_optimiser(net, options)
+        self.batch = min(_set(options.batch_size), len(lesson))
+        self.epochs = _set(options.epochs)
+        self.steps = max(1, math.ceil(len(lesson) / self.batch))
+        self.mean: dict[str, Tensor] | None = None
+        if options.ema:
+            self.mean = {k: v.detach().clone() for k, v in net.state_dict().items()}
+        self.plateau = 1.0
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """Go once through the lesson; return mean loss, accuracy and the last learning rate."""
+        self.net.train()
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(self.seed * 1_000_003 + epoch)
+            order = drawn_order(self.lesson.target, self.options.balance)
+            parity = torch.rand(
+                len(self.lesson), generator=torch.Generator().manual_seed(self.seed)
+            )
+            mirrored = ((parity < 0.5).to(self.device)) ^ (epoch % 2 == 1)
+            sums = torch.zeros(2)
+            for step in range(self.steps):
+                rows = order[step * self.batch : (step + 1) * self.batch].to(self.device)
+                if len(rows) < 2:
+                    continue
+                sums += self.step(epoch * self.steps + step, rows, mirrored)
+        n = max(len(order), 1)
+        rate = self.optimiser.param_groups[0]["lr"]
+        return {"loss": float(sums[0]) / n, "accuracy": float(sums[1]) / n, "rate": float(rate)}
+
+    def step(self, number: int, rows: Tensor, mirrored: Tensor) -> Tensor:
+        """Take one step on ``rows``; return summed loss and number right."""
+        options = self.options
+        rate = scheduled(number, self.steps * self.epochs, options) * self.plateau
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group.get("pace", 1.0)
+        target, weight = self.lesson.target[rows], self.lesson.weight[rows]
+        pixels = self.lesson.pixels[rows]
+        x = self.augment(pixels, mirrored[rows]) if options.augment else pixels.float() / 255.0
+        if options.mixup:
+            x, target = mixed(x, target, options.mixup)
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half_precision(self.device)):
+            logits = self.net(x)
+        losses = loss(logits, target, options)
+        if options.balance == "weights":
+            weight = weight * class_weights(self.lesson.target)[(target > 0.5).long()]
+        mean = (losses * weight).sum() / weight.sum().clamp_min(1e-6)
+        if options.l1:
+            mean = mean + options.l1 * sum(p.abs().sum() for p in self.net.parameters())
+        self.optimiser.zero_grad(set_to_none=True)
+        mean.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self._average(number)
+        right = ((logits > 0) == (target > 0.5)).sum()
+        return torch.tensor([float(mean.detach()) * len(rows), float(right)])
+
+    def _average(self, number: int) -> None:
+        if self.mean is None:
+            return
+        horizon = max(1.0, _set(self.options.ema) * self.steps * self.epochs)
+        keep = min(1 - 1 / horizon, (1 + number) / (10 + number))
+        for name, value in self.net.state_dict().items():
+            if value.is_floating_point():
+                self.mean[name].lerp_(value, 1 - keep)
+            else:
+                self.mean[name].copy_(value)
+
+    def judge(self, row: dict[str, float], curve: list[dict[str, float]]) -> bool:
+        """Apply "on plateau" and early stopping; tell whether to stop."""
+        losses = [r.get("validation_loss", r["loss"]) for r in curve]
+        since_best = len(losses) - 1 - losses.index(min(losses))
+        if self.options.schedule == "plateau" and since_best and since_best % 3 == 0:
+            self.plateau *= 0.3
+        patience = self.options.early_stopping
+        return patience is not None and since_best >= patience
+
+    def finish(self) -> None:
+        """Leave the averaged weights in the network."""
+        if self.mean is not None:
+            self.net.load_state_dict(self.mean)
+        self.net.eval()
+
+    def save(self, path: Path, epoch: int, result: Fit) -> None:
+        """Write all that the rest of the run depends on."""
+        tensors = {f"net/{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= {f"mean/{k}": v for k, v in (self.mean or {}).items()}
+        for i, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{i}/{k}": v for k, v in state.items() if v is not None}
+        said = {
+            "epoch": epoch,
+            "epochs": self.epochs,
+            "plateau": self.plateau,
+            "curve": result.curve,
+        }
+        checkpoints.save_progress(path, tensors, said)
+
+    def take_up(self, path: Path | None, result: Fit) -> int:
+        """Restore a checkpoint, if there is a sound one; return the epoch to go on with."""
+        found = checkpoints.load_progress(path) if path is not None else None
+        if found is None:
+            return 0
+        tensors, said = found
+        self.net.load_state_dict(_under(tensors, "net/"))
+        if self.mean is not None:
+            self.mean = {k: v.to(self.device) for k, v in _under(tensors, "mean/").items()}
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under(tensors, "optimiser/").items():
+            number, key = name.split("/", 1)
+            states.setdefault(int(number), {})[key] = value
+        whole = self.optimiser.state_dict()
+        self.optimiser.load_state_dict({**whole, "state": states})
+        self.plateau = float(said["plateau"])
+        self.epochs = int(said["epochs"])
+        result.curve = list(said["curve"])
+        return int(said["epoch"])
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _set(value: _Number | None) -> _Number:
+    if value is None:
+        raise ValueError("unresolved option: see recipes.resolve")
+    return value
+
+
+def within(epochs: int, first_s: float, minutes: float) -> int:
+    """Return how many epochs fit into ``minutes`` if the first took ``first_s`` seconds.
+
+    >>> within(100, 30.0, 10.0), within(10, 30.0, 10.0)
+    (20, 10)
+    """
+    return max(1, min(epochs, int(minutes * 60 / max(first_s, 1e-6))))
+
+
+def half_precision(device: torch.device) -> bool:
+    """Tell whether bfloat16 arithmetic is native here (elsewhere it is emulated, and slow)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    native: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return native
+
+
+def make_optimiser(net: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+    """Return the optimiser; biases and norms are not decayed, and move at the same pace."""
+    learned = [p for p in net.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in learned if p.ndim > 1], "weight_decay": _set(options.weight_decay)},
+        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    rate = float(_set(options.learning_rate))
+    if options.optimiser == "sgd":
+        nesterov = options.momentum > 0
+        return torch.optim.SGD(groups, lr=rate, momentum=options.momentum, nesterov=nesterov)
+    if options.optimiser == "adam":
+        return torch.optim.Adam(groups, lr=rate)
+    if options.optimiser == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=rate, momentum=options.momentum)
+    return torch.optim.AdamW(groups, lr=rate)
+
+
+def scheduled(step: int, steps: int, options: TrainOptions) -> float:
+    """Return the learning rate of ``step`` of ``steps``."""
+    top, warm = float(_set(options.learning_rate)), float(_set(options.warm_up)) * steps
+    if step < warm:
+        return top * (step + 1) / (warm + 1)
+    done = (step - warm) / max(steps - warm, 1.0)
+    if options.schedule == "cosine":
+        return top * 0.5 * (1 + math.cos(math.pi * done))
+    if options.schedule == "one_cycle":
+        return top * max(1 - done, 0.02)
+    if options.schedule == "step":
+        return top * 0.1 ** int(done * 3)
+    return top
+
+
+def loss(logits: Tensor, target: Tensor, options: TrainOptions) -> Tensor:
+    """Return the loss per picture ``[n]``; targets may be soft.
+
+    ``softmax`` is the two-class cross-entropy of the logits (0, z): the same value as ``bce``, kept
+    for comparisons. ``focal`` is Lin et al. (2017) with gamma 2.
+    """
+    smooth = options.label_smoothing or 0.0
+    target = target * (1 - smooth) + 0.5 * smooth
+    if options.loss == "softmax":
+        both = torch.stack([torch.zeros_like(logits), logits], dim=1)
+        return F.cross_entropy(both, torch.stack([1 - target, target], dim=1), reduction="none")
+    plain = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    if options.loss == "focal":
+        p = torch.sigmoid(logits)
+        return plain * (target * (1 - p) + (1 - target) * p) ** 2
+    return plain
+
+
+def mixed(x: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Blend pictures and targets in pairs (mixup, Zhang et al. 2018)."""
+    lam = float(torch.distributions.Beta(alpha, alpha).sample())
+    other = torch.randperm(len(x), device=x.device)
+    return torch.lerp(x[other], x, lam), torch.lerp(target[other], target, lam)
+
+
+def drawn_order(target: Tensor, balance: str | None) -> Tensor:
+    """Return the rows of one epoch: a permutation, or as many drawn half from each class."""
+    n = len(target)
+    yes = (target > 0.5).nonzero().flatten().cpu()
+    no = (target <= 0.5).nonzero().flatten().cpu()
+    if balance != "half" or not len(yes) or not len(no):
+        return torch.randperm(n)
+    picks = [_cycled(rows, n // 2 + i) for i, rows in enumerate((yes, no))]
+    both = torch.cat(picks)
+    return both[torch.randperm(len(both))][:n]
+
+
+def _cycled(rows: Tensor, n: int) -> Tensor:
+    """Return ``n`` of ``rows``: each once before any twice."""
+    rounds = [rows[torch.randperm(len(rows))] for _ in range(-(-n // len(rows)))]
+    return torch.cat(rounds)[:n]
+
+
+def class_weights(target: Tensor) -> Tensor:
+    """Return weights of (no truck, truck) that make both classes count the same."""
+    share = float((target > 0.5).float().mean().clamp(1e-3, 1 - 1e-3))
+    return torch.tensor([0.5 / (1 - share), 0.5 / share], device=target.device)
+
+
+@torch.no_grad()
+def logits_of(net: nn.Module, pixels: Tensor, batch: int = 256, *, flips: int = 1) -> Tensor:
+    """Return logits ``float32[n]`` of ``uint8[n, c, h, w]``; ``flips`` 2 adds the mirror image."""
+    net.eval()
+    device = next(net.parameters()).device
+    out = []
+    for i in range(0, len(pixels), batch):
+        x = pixels[i : i + batch].to(device).float() / 255.0
+        x = x.contiguous(memory_format=torch.channels_last)
+        z = net(x)
+        if flips == 2:
+            z = (z + net(x.flip(3))) / 2
+        out.append(z.float().cpu())
+    return torch.cat(out) if out else torch.zeros(0)
+
+
+def loss_of(net: nn.Module, lesson: Lesson, options: TrainOptions) -> float:
+    """Return the mean loss over a lesson."""
+    logits = logits_of(net, lesson.pixels)
+    return float(loss(logits, lesson.target.cpu(), options).mean())

@@ -1,0 +1,87 @@
+"""Every knob of training in one frozen, documented place. Each field is also a flag of ``train``.
+
+``None`` means "the recipe for the pictures at hand decides" (:mod:`recipes`). Help text
+and choices of a flag stand in the field's metadata (``help``, ``choices``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from pipeline.errors import InputError
+
+ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid")
+POOLINGS = ("max", "average", "strided")
+PADDINGS = ("valid", "same")
+INITS = ("kaiming", "xavier")
+OPTIMISERS = ("sgd", "adam", "adamw", "rmsprop")
+SCHEDULES = ("constant", "step", "cosine", "one_cycle", "plateau")
+LOSSES = ("bce", "softmax", "focal")
+BALANCES = ("none", "half", "weights")
+DEVICES = ("auto", "cpu", "cuda")
+ENGINES = ("auto", "torch", "onnxruntime", "openvino", "openvino_bf16")
+
+
+def _knob(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
+    return field(default=default, metadata={"help": text, "choices": choices})
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of one training run; equal options, labels and pictures give the same model."""
+
+    arch: str = _knob("auto", "network to train; auto picks the best recipe for the pictures")
+    epochs: int | None = _knob(None, "passes over the training pictures")
+    seed: int = _knob(0, "seed of split, initialisation, order and augmentation")
+    minutes: float | None = _knob(
+        None, "fewer epochs where all would take longer than this (not for campaigns)"
+    )
+    size: int | None = _knob(None, "longer side of the network's input, pixels")
+    background: bool | None = _knob(None, "also show the difference from the zone's background")
+    batch_size: int | None = _knob(None, "pictures per step")
+    learning_rate: float | None = _knob(None, "highest learning rate")
+    optimiser: str | None = _knob(None, "how weights move", OPTIMISERS)
+    schedule: str | None = _knob(None, "course of the learning rate", SCHEDULES)
+    warm_up: float | None = _knob(None, "share of training over which the rate rises from 0")
+    momentum: float = _knob(0.9, "momentum of sgd (Nesterov) and rmsprop")
+    weight_decay: float | None = _knob(None, "L2 pull of weights towards 0, decoupled in adamw")
+    l1: float = _knob(0.0, "L1 pull of weights towards 0")
+    loss: str = _knob("bce", "what is minimised", LOSSES)
+    label_smoothing: float | None = _knob(None, "how far labels are moved from 0 and 1")
+    mixup: float = _knob(0.0, "Beta parameter of mixup; 0 is off")
+    balance: str | None = _knob(None, "half/half drawing, class weights, or neither", BALANCES)
+    augment: float | None = _knob(None, "strength of augmentation; 0 is off, 1 ordinary")
+    ema: float | None = _knob(None, "share of training over which weights are averaged; 0 is off")
+    early_stopping: int | None = _knob(None, "epochs without a better validation loss to stop at")
+    batch_norm: bool = _knob(False, "batch normalisation in the networks where it is an option")
+    dropout: float | None = _knob(None, "dropout before the last layer")
+    activation: str = _knob("relu", "non-linearity of our own networks", ACTIVATIONS)
+    pooling: str = _knob("max", "how our own networks shrink their maps", POOLINGS)
+    padding: str = _knob("valid", "padding of the reference network", PADDINGS)
+    init: str = _knob("kaiming", "initialisation of our own networks", INITS)
+    weights: str | None = _knob(None, "start from: imagenet, a model id, or a .safetensors file")
+    freeze: bool = _knob(False, "with weights: train the head alone")
+    self_training: int | None = _knob(None, "unlabelled instants per camera zone to learn from too")
+    rounds: int | None = _knob(None, "cross-fitted teachers behind the final network; 0 is none")
+    refit: float | None = _knob(None, "share of the epochs taught on all labels, after measuring")
+    trust: float = _knob(0.8, "how far teachers may overrule a label they never saw; 0 is never")
+    device: str = _knob("auto", "where to train", DEVICES)
+    engine: str = _knob("auto", "inference engine; auto is the fastest that agrees", ENGINES)
+
+    def __post_init__(self) -> None:
+        """Refuse a value outside its choices or range, naming it."""
+        for knob in fields(self):
+            value, choices = getattr(self, knob.name), knob.metadata["choices"]
+            if choices and value is not None and value not in choices:
+                raise InputError(f"{knob.name} is {value!r}.", f"Choose {', '.join(choices)}.")
+        for name in ("epochs", "batch_size", "size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value!r}.", "Give a whole number above 0.")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields that bear on the weights, for the card and the model's id."""
+        values = asdict(self)
+        del values["device"], values["engine"]
+        return values

@@ -1,0 +1,138 @@
+"""``auto``: which network, how long and how, for the pictures at hand. Figures behind: README.
+
+Three kinds: ``thumbnail`` (both sides up to 64 pixels), ``photograph`` (larger loose pictures) and
+``footage`` (crops of fixed zones with their background).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+from pipeline.learning.augment import Augment
+from pipeline.learning.options import TrainOptions
+
+Kind = Literal["thumbnail", "photograph", "footage"]
+
+_COMMON: dict[str, Any] = {
+    "optimiser": "adamw",
+    "schedule": "cosine",
+    "warm_up": 0.1,
+    "weight_decay": 0.02,
+    "label_smoothing": 0.05,
+    "balance": "none",
+    "augment": 1.0,
+    "ema": 0.1,
+    "dropout": 0.1,
+    "learning_rate": 2e-3,
+    "batch_size": 64,
+    "background": False,
+    "rounds": 0,
+    "self_training": 0,
+    "refit": 0.0,
+    "minutes": None,
+}
+
+_RECIPES: dict[Kind, dict[str, Any]] = {
+    "thumbnail": {
+        "arch": "whitened",
+        "optimiser": "sgd",
+        "schedule": "one_cycle",
+        "warm_up": 0.2,
+        "learning_rate": 0.2,
+        "weight_decay": 5e-4,
+        "label_smoothing": 0.1,
+        "batch_size": 250,
+        "ema": 0.05,
+        "dropout": 0.0,
+        "refit": 0.6,
+        "minutes": 45.0,
+    },
+    "photograph": {"arch": "residual", "size": 128, "epochs": 60, "dropout": 0.2},
+    "footage": {
+        "arch": "residual",
+        "background": True,
+        "balance": "half",
+        "augment": 0.7,
+        "rounds": 4,
+        "self_training": 600,
+    },
+}
+
+
+def resolve(options: TrainOptions, kind: Kind, n: int) -> TrainOptions:
+    """Fill every ``None`` of ``options`` for ``n`` labelled pictures of a kind."""
+    recipe = {**_COMMON, **_RECIPES[kind]}
+    if options.arch not in ("auto", recipe["arch"]):
+        recipe = {**recipe, **_other_network(kind)}
+    recipe.setdefault("epochs", _epochs(kind, n))
+    filled = {k: v for k, v in recipe.items() if getattr(options, k) is None}
+    if options.arch == "auto":
+        filled["arch"] = recipe["arch"]
+    if options.arch == "reference":
+        filled |= {"background": options.background or False, "learning_rate": 1e-3}
+        filled["dropout"] = options.dropout or 0.0
+        if options.learning_rate is not None:
+            del filled["learning_rate"]
+    return replace(options, **filled)
+
+
+def augmentation(kind: Kind, strength: float) -> Augment:
+    """Return what may be done to pictures of a kind; 0 is nothing, 1 the recipe."""
+    if not strength:
+        return Augment()
+    s = strength
+    if kind == "thumbnail":
+        more = max(s - 1.0, 0.0)
+        return Augment(
+            flip=True,
+            shift_px=min(round(3 * s), 4),
+            erase=0.35 * s,
+            light=0.35 * s,
+            turn_deg=8.0 * more,
+            zoom=0.12 * more,
+        )
+    if kind == "photograph":
+        return Augment(
+            flip=True,
+            turn_deg=6 * s,
+            zoom=0.25 * s,
+            slide=0.08 * s,
+            light=0.8 * s,
+            blur=0.3 * s,
+            noise=0.5 * s,
+            erase=0.5 * s,
+        )
+    return Augment(
+        flip=True,
+        paint=min(0.7 * s, 1.0),
+        turn_deg=2.0 * s,
+        zoom=0.1 * s,
+        slide=0.04 * s,
+        light=1.0 * s,
+        dusk=0.5 * s,
+        rain=0.5 * s,
+        glare=0.5 * s,
+        blur=0.5 * s,
+        noise=1.0 * s,
+        erase=0.15 * s,
+        between=1.0 * s,
+    )
+
+
+def views(kind: Kind) -> tuple[str, ...]:
+    """Return the further looks averaged when scoring."""
+    return {"thumbnail": ("flip", "shift"), "photograph": ("flip",), "footage": ()}[kind]
+
+
+def _epochs(kind: Kind, n: int) -> int:
+    """Return epochs so that small sets get enough steps and large ones end in time."""
+    if kind == "thumbnail":
+        return max(8, min(200, 900_000 // max(n, 1)))
+    return max(6, min(60, 24_000 // max(n, 1)))
+
+
+def _other_network(kind: Kind) -> dict[str, Any]:
+    """Return steadier settings for a network the recipe was not tuned on."""
+    plain = {"optimiser": "adamw", "schedule": "cosine", "learning_rate": 1e-3, "warm_up": 0.1}
+    return {**plain, "weight_decay": 0.02, "batch_size": 128 if kind == "thumbnail" else 64}

@@ -1,0 +1,481 @@
+"""Labels in, a model folder out: ``train_images`` (loose pictures), ``train_campaigns`` (zones).
+
+The id of a model is a digest of its labels, pictures, options and seed: the same call again finds
+the folder and trains nothing. Held-out figures come from pictures the network they judge never saw:
+a validation and a test part where labels are many, cross-fitting (every label judged once, by a
+network taught without its time block) where they are few.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline import cameras, lineage, metrics, progress, splits
+from pipeline.learning import calibration, checkpoints, dataset, engines, recipes
+from pipeline.learning.calibration import Calibration
+from pipeline.learning.dataset import Labelled
+from pipeline.learning.fitting import Lesson, fit, logits_of
+from pipeline.learning.models import NetSpec, TruckNet, build, default_size
+from pipeline.learning.models.whitened import WhitenedNet, whiten
+from pipeline.learning.options import TrainOptions
+from pipeline.learning.recipes import Kind
+from pipeline.learning.unlabelled import Windows, no_windows, read_windows, training_days
+from pipeline.store import Workspace
+
+ENOUGH_RANDOM = 60  # randomly drawn labels from which to read the natural prevalence
+PUPILS = 2
+RECIPE = 6  # raised when the same options begin to mean another training
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Logits of labelled rows by networks that never saw them, and how they came about."""
+
+    rows: NDArray[np.int64]
+    logits: Floats
+    how: str
+
+
+def train_images(
+    ws: Workspace, images_dir: Path, labels_csv: Path, options: TrainOptions | None = None
+) -> str:
+    """Train on loose pictures and their label file; return the model's id and make it current.
+
+    Raises:
+        InputError: options, pictures or labels are unfit (:func:`dataset.from_files`).
+    """
+    options = options or TrainOptions()
+    size = options.size or default_size(options.arch)
+    labelled = dataset.from_files(images_dir, labels_csv, size)
+    longest = max(labelled.pixels.shape[2:])
+    kind: Kind = "thumbnail" if longest <= dataset.THUMBNAIL_PX else "photograph"
+    return _train(ws, labelled, recipes.resolve(options, kind, len(labelled)), kind)
+
+
+def train_campaigns(
+    ws: Workspace, campaigns: Sequence[str], options: TrainOptions | None = None
+) -> str:
+    """Train on the resolved labels of campaigns; return the model's id and make it current.
+
+    Raises:
+        NotFoundError: a campaign, its frames or its labels are not there.
+        InputError: nothing is resolved, or all labels are alike.
+    """
+    options = options or TrainOptions()
+    size = options.size or default_size(options.arch)
+    background = recipes.resolve(options, "footage", 1).background
+    labelled = dataset.from_campaigns(ws, campaigns, size, background=bool(background))
+    resolved = recipes.resolve(options, "footage", len(labelled))
+    return _train(ws, labelled, resolved, "footage", campaigns)
+
+
+def model_id_of(labelled: Labelled, options: TrainOptions) -> str:
+    """Return the id that these labels and options give."""
+    said = json.dumps([RECIPE, labelled.label_set_id, options.as_json()], sort_keys=True)
+    return f"{options.arch}-{hashlib.blake2b(said.encode(), digest_size=5).hexdigest()}"
+
+
+def _train(
+    ws: Workspace,
+    labelled: Labelled,
+    options: TrainOptions,
+    kind: Kind,
+    campaigns: Sequence[str] = (),
+) -> str:
+    model_id = model_id_of(labelled, options)
+    if (ws.model(model_id) / checkpoints.CARD).is_file():
+        checkpoints.set_current(ws, model_id)
+        return model_id
+    course = _Course(ws, labelled, options, kind, model_id)
+    started = time.monotonic()
+    net, held_out, parts = course.cross_fitted() if options.rounds else course.split_once()
+    card = course.card(net, held_out, parts)
+    labels = {name: ws.campaign_labels(name) / "labels.parquet" for name in campaigns}
+    card["campaigns"] = {name: lineage.digest_of(path) for name, path in labels.items()}
+    card["seconds"] = round(time.monotonic() - started, 1)
+    checkpoints.save_model(ws, model_id, net, card)
+    checkpoints.set_current(ws, model_id)
+    course.tidy()
+    return model_id
+
+
+class _Course:
+    """One training from split to card."""
+
+    def __init__(
+        self, ws: Workspace, labelled: Labelled, options: TrainOptions, kind: Kind, model_id: str
+    ) -> None:
+        self.ws, self.labelled, self.options, self.kind = ws, labelled, options, kind
+        self.model_id, self.days = model_id, _training_days(ws, labelled)
+        self.device = _device(options.device)
+        _, channels, height, width = labelled.pixels.shape
+        self.spec = NetSpec(
+            channels=channels,
+            height=height,
+            width=width,
+            batch_norm=options.batch_norm,
+            dropout=float(options.dropout or 0.0),
+            activation=options.activation,
+            pooling=options.pooling,
+            padding=options.padding,
+            init=options.init,
+        )
+        self.pixels = torch.from_numpy(labelled.pixels)
+        self.augment = recipes.augmentation(kind, float(options.augment or 0.0))
+        self.calibration: Calibration | None = None
+        self.curves: dict[str, list[dict[str, float]]] = {}
+        self.shown = 0.5 if options.balance in ("half", "weights") else float(labelled.truth.mean())
+
+    def split_once(self) -> tuple[TruckNet, HeldOut, dict[str, int]]:
+        """Teach on 80%, judge on 10% validation and 10% test; then go on with all of it.
+
+        The figures are those of the network before it saw the held-out part: the last stretch can
+        only have made it better.
+        """
+        part = np.array(splits.split(self.labelled.groups, self._classes(), self.options.seed))
+        held = part != "train"
+        teach = np.flatnonzero(~held & ~self._neighbours(held))
+        watch = np.flatnonzero(part == "validation")
+        refit = float(self.options.refit or 0.0)
+        epochs = int(self.options.epochs or 1)
+        last = round(epochs * refit)
+        net = self._taught(
+            "final" if not last else "measured",
+            self._lesson(teach),
+            self._lesson(watch),
+            epochs=max(1, epochs - last),
+        )
+        rows = np.flatnonzero(held)
+        held_out = HeldOut(rows, self._logits(net, rows), "validation and test")
+        sizes = {str(name): int((part == name).sum()) for name in splits.PARTS}
+        if last:
+            everything = self._lesson(np.arange(len(part)))
+            net = self._taught("final", everything, None, epochs=last, start=net)
+        return net, held_out, sizes
+
+    def cross_fitted(self) -> tuple[TruckNet, HeldOut, dict[str, int]]:
+        """Teachers from the labels alone, pupils from unlabelled instants too, then one on all.
+
+        Every label is judged by networks that never saw it: by a teacher, to mend it, and by a
+        pupil, to measure. Pupils see far better than their teachers (averaged over networks and
+        neighbouring instants the teachers' opinion is worth many labels), so the figures and the
+        calibration of the last network, which is taught as they were, come from the pupils.
+        """
+        n, everything = int(self.options.rounds or 0), np.arange(len(self.labelled))
+        held_out, teachers = self._judged(n, "teacher", self._lesson(everything))
+        windows = self._windows()
+        free_logits = self._opinions(teachers, windows)
+        fitted = self._calibrated(held_out, free_logits[windows.random])
+        free = self._self_taught(windows, free_logits, fitted)
+        lesson = self._mended(held_out, fitted)
+        if len(free):
+            held_out, pupils = self._judged(PUPILS, "pupil", lesson, free, self._blocks_of(windows))
+            opinions = self._opinions(pupils, windows)[windows.random]
+            fitted = self._calibrated(held_out, opinions)
+            lesson = self._mended(held_out, fitted)
+        self.calibration = fitted
+        sizes = {"train": len(everything), "cross_fitted": len(everything), "unlabelled": len(free)}
+        epochs = self._final_epochs(len(lesson), free)
+        net = self._taught("final", _joined(lesson, free), None, epochs=epochs)
+        return net, held_out, sizes
+
+    def _judged(
+        self,
+        n: int,
+        name: str,
+        lesson: Lesson,
+        free: Lesson | None = None,
+        free_blocks: Sequence[str] = (),
+    ) -> tuple[HeldOut, list[TruckNet]]:
+        """Teach ``n`` networks, each without a fold of the labels, and have it judge that fold.
+
+        Unlabelled instants of a fold's time blocks stay away too: they show the same vehicles, and
+        their targets come from teachers who knew the labels.
+        """
+        fold = splits.folds(self.labelled.groups, self._classes(), n, self.options.seed)
+        logits, nets = np.zeros(len(self.labelled)), []
+        for k in range(n):
+            held = fold == k
+            rows = torch.from_numpy(np.flatnonzero(~held & ~self._neighbours(held)))
+            part = Lesson(lesson.pixels[rows], lesson.target[rows], lesson.weight[rows])
+            taught, epochs = part, None
+            if free is not None:
+                blocks = {self.labelled.groups[i] for i in np.flatnonzero(held)}
+                apart = torch.tensor([block not in blocks for block in free_blocks])
+                away = Lesson(free.pixels[apart], free.target[apart], free.weight[apart])
+                taught = _joined(part, away)
+                epochs = self._final_epochs(len(part), away)
+            title = f"{name} {k + 1} of {n}"
+            net = self._taught(title, taught, None, seed=k + 1 + len(name), epochs=epochs)
+            logits[held] = self._logits(net, np.flatnonzero(held))
+            nets.append(net)
+        how = f"cross-fitted in {n} folds"
+        return HeldOut(np.arange(len(self.labelled)), logits, how), nets
+
+    def _mended(self, held_out: HeldOut, fitted: Calibration) -> Lesson:
+        """Return all labels, each moved towards what it and unprejudiced teachers say together."""
+        lesson = self._lesson(np.arange(len(self.labelled)))
+        both = self._believed(held_out, fitted)
+        trust = self.options.trust
+        target = trust * both + (1 - trust) * self.labelled.p[held_out.rows]
+        return Lesson(lesson.pixels, torch.from_numpy(target).float(), lesson.weight)
+
+    def _believed(self, held_out: HeldOut, fitted: Calibration) -> Floats:
+        """Return the probability of a truck by votes and held-out prediction together."""
+        label_p, prior = self.labelled.p[held_out.rows], float(self.labelled.p.mean())
+        p = fitted.p_truck(held_out.logits)
+        return calibration.believed(p, label_p, prior, fitted.flaw)
+
+    def _blocks_of(self, windows: Windows) -> list[str]:
+        """Return the time block of every unlabelled instant, named as the labels' blocks are."""
+        length = splits.block_length_s(self.labelled.cameras, self.labelled.captured_s.tolist())
+        return splits.time_blocks(windows.cameras, windows.captured_s.tolist(), length)
+
+    def _windows(self) -> Windows:
+        """Read unlabelled instants of the days that teach; none where footage is not at hand."""
+        per_zone = int(self.options.self_training or 0)
+        _, height, width = self.pixels.shape[1:]
+        if not per_zone or not self.days:
+            return no_windows(height, width)
+        at: dict[str, list[float]] = {}
+        for camera, captured in zip(self.labelled.cameras, self.labelled.captured_s, strict=True):
+            at.setdefault(camera, []).append(float(captured))
+        return read_windows(self.ws, self.days, at, per_zone, height, width, self.options.seed)
+
+    def _opinions(self, teachers: Sequence[TruckNet], windows: Windows) -> Floats:
+        """Return the teachers' joint logits of unlabelled instants, smoothed over neighbours."""
+        pixels = torch.from_numpy(windows.pixels[:, : self.spec.channels].copy())
+        opinions = [np.asarray(logits_of(net, pixels), dtype=np.float64) for net in teachers]
+        return windows.smoothed(np.mean(opinions, axis=0))
+
+    def _self_taught(self, windows: Windows, logits: Floats, fitted: Calibration) -> Lesson:
+        """Return unlabelled instants with the teachers' opinion as target."""
+        pixels = torch.from_numpy(windows.pixels[:, : self.spec.channels].copy())
+        z = logits / fitted.temperature + fitted.bias
+        doubt = np.clip(1.25 - np.abs(z), 0.0, 1.0)  # half of both is no lesson
+        return Lesson(
+            pixels,
+            torch.from_numpy(calibration.sigmoid(z)).float(),
+            torch.from_numpy(0.7 * (1 - doubt)).float(),
+        )
+
+    def _final_epochs(self, n: int, free: Lesson) -> int:
+        """Return epochs that show half as many pictures again as each teacher saw labels."""
+        epochs = int(self.options.epochs or 1)
+        return max(2, round(1.5 * epochs * n / (n + len(free)))) if len(free) else epochs
+
+    def card(self, net: TruckNet, held_out: HeldOut, sizes: dict[str, int]) -> dict[str, Any]:
+        """Say what the model is, what it learned from and how good it was on what it never saw."""
+        rows, labelled = held_out.rows, self.labelled
+        truth, weight = labelled.truth[rows], labelled.weight[rows]
+        fitted = self.calibration or self._calibrated(held_out)
+        p = fitted.p_truck(held_out.logits)
+        engine, speeds = engines.fastest(
+            net, checkpoints.to_onnx(net, self._input()), labelled.pixels[rows[:256]]
+        )
+        if self.options.engine != "auto":
+            engine = self.options.engine
+        counts = calibration.effective_counts(self._believed(held_out, fitted), p, weight)
+        return {
+            "model_id": self.model_id,
+            "kind": self.kind,
+            "arch": self.options.arch,
+            "spec": checkpoints.spec_json(self.spec),
+            "views": list(net.views),
+            "input": self._input(),
+            "label_set_id": labelled.label_set_id,
+            "options": self.options.as_json(),
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "training_days": {c: [str(day) for day in days] for c, days in self.days.items()},
+            "labels": {"truck": int(labelled.truth.sum()), "n": len(labelled)},
+            "split": sizes,
+            "threshold": calibration.THRESHOLD,
+            "temperature": fitted.temperature,
+            "prior": {"shown": fitted.shown, "natural": fitted.natural, "bias": fitted.bias},
+            "label_flaw": fitted.flaw,
+            "prevalence": fitted.natural,
+            "held_out": counts.as_json(),
+            "held_out_from": held_out.how,
+            "metrics": metrics.evaluation(truth, p, calibration.THRESHOLD, weight),
+            "slices": self._slices(rows, p),
+            "reliability": metrics.reliability(truth, p, weight),
+            "curve": self.curves,
+            "engine": engine,
+            "engines": speeds,
+            "versions": {"torch": torch.__version__, "numpy": np.__version__},
+        }
+
+    def _calibrated(self, held_out: HeldOut, free_logits: Floats | None = None) -> Calibration:
+        """Fit to held-out rows; the natural prevalence from those drawn at random."""
+        labelled, rows = self.labelled, held_out.rows
+        label_p, prior = labelled.p[rows], float(labelled.p.mean())
+        weight = labelled.weight[rows]
+        fitted = calibration.calibrate(
+            held_out.logits, label_p, weight, shown=self.shown, prior=prior
+        )
+        drawn = labelled.random[rows]
+        if drawn.sum() < ENOUGH_RANDOM:
+            return fitted
+        natural = calibration.natural_prevalence(
+            fitted, held_out.logits[drawn], label_p[drawn], prior, _nothing(free_logits)
+        )
+        return replace(fitted, natural=natural)
+
+    def tidy(self) -> None:
+        """Remove the checkpoints of a run that has ended."""
+        for path in self._progress_path("*").parent.glob("*.safetensors"):
+            if path.name != checkpoints.WEIGHTS:
+                path.unlink()
+
+    def _taught(
+        self,
+        name: str,
+        lesson: Lesson,
+        validation: Lesson | None,
+        *,
+        seed: int = 0,
+        epochs: int | None = None,
+        start: TruckNet | None = None,
+    ) -> TruckNet:
+        seed = self.options.seed * 101 + seed
+        net = self._fresh(lesson, seed)
+        if start is not None:
+            net.load_state_dict(start.state_dict())
+            seed += 50
+        result = fit(
+            net,
+            lesson,
+            replace(self.options, epochs=epochs or self.options.epochs),
+            self.augment,
+            seed=seed,
+            validation=validation,
+            checkpoint=self._progress_path(name),
+            minutes=self._minutes(epochs),
+            note=_Teller(f"train {self.options.arch}, {name}"),
+        )
+        self.curves[name] = [{k: round(v, 5) for k, v in row.items()} for row in result.curve]
+        return net
+
+    def _minutes(self, epochs: int | None) -> float | None:
+        """Return this stretch's part of the minutes allowed."""
+        allowed, whole = self.options.minutes, int(self.options.epochs or 1)
+        if allowed is None or self.options.rounds:
+            return None
+        return allowed * min(1.0, (epochs or whole) / whole)
+
+    def _fresh(self, lesson: Lesson, seed: int) -> TruckNet:
+        """Return an untaught network, its first layer whitened where it has such a one."""
+        weights = self.options.weights
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = build(self.options.arch, self.spec, imagenet=weights == "imagenet")
+        net.views = recipes.views(self.kind)
+        if weights and weights != "imagenet":
+            checkpoints.start_from(self.ws, net, weights)
+        elif isinstance(net.body, WhitenedNet):
+            whiten(net.body, lesson.pixels, self.spec.channels)
+        if self.options.freeze:
+            checkpoints.freeze_all_but_head(net)
+        return net.to(self.device)
+
+    def _lesson(self, rows: NDArray[np.int64]) -> Lesson:
+        picked = torch.from_numpy(rows)
+        target = torch.from_numpy(self.labelled.p)[picked]
+        return Lesson(self.pixels[picked], target, torch.ones(len(rows)))
+
+    def _logits(self, net: TruckNet, rows: NDArray[np.int64]) -> Floats:
+        return np.asarray(logits_of(net, self.pixels[torch.from_numpy(rows)]), dtype=np.float64)
+
+    def _classes(self) -> list[int]:
+        return [int(y) for y in self.labelled.truth]
+
+    def _neighbours(self, held: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        at = self.labelled.captured_s
+        if np.isnan(at).any():
+            return np.zeros(len(held), dtype=bool)
+        guard = min(5.0, splits.block_length_s(self.labelled.cameras, at.tolist()) / 10)
+        return splits.too_close(self.labelled.cameras, at.tolist(), held, guard)
+
+    def _slices(self, rows: NDArray[np.int64], p: Floats) -> dict[str, Any]:
+        """Return figures by camera and by brightness third."""
+        labelled = self.labelled
+        brightness = labelled.pixels[rows, :3].mean(axis=(1, 2, 3))
+        low, high = np.quantile(brightness, [1 / 3, 2 / 3])
+        third = np.where(brightness < low, "dark", np.where(brightness < high, "middle", "bright"))
+        named = {f"brightness {t}": third == t for t in ("dark", "middle", "bright")}
+        cameras = np.array(labelled.cameras)[rows]
+        named |= {f"camera {c}": cameras == c for c in np.unique(cameras) if c}
+        return {
+            name: metrics.evaluation(
+                labelled.truth[rows][at], p[at], calibration.THRESHOLD, labelled.weight[rows][at]
+            )
+            for name, at in named.items()
+            if at.any()
+        }
+
+    def _input(self) -> dict[str, Any]:
+        s = self.spec
+        channels = "RGB crop" if s.channels == 3 else "RGB crop, RGB background"
+        return {"channels": s.channels, "height": s.height, "width": s.width, "holds": channels}
+
+    def _progress_path(self, name: str) -> Path:
+        return self.ws.model(self.model_id) / f"{name.replace(' ', '_')}.safetensors"
+
+
+class _Teller:
+    """Tells of epochs on stderr: a line every few seconds, and the last one."""
+
+    def __init__(self, what: str, every_s: float = 5.0) -> None:
+        self.what, self.every_s = what, every_s
+        self.started = self.said = time.monotonic()
+
+    def __call__(self, epoch: int, epochs: int, row: dict[str, float]) -> None:
+        now = time.monotonic()
+        if now - self.said < self.every_s and epoch != epochs:
+            return
+        self.said = now
+        left = (now - self.started) / epoch * (epochs - epoch)
+        figures = ", ".join(f"{k} {v:.3g}" for k, v in row.items() if k != "rate")
+        progress.note(f"{self.what}: epoch {epoch} of {epochs}, {figures}, {left:.0f} s left")
+
+
+def _nothing(values: Floats | None) -> Floats:
+    return np.zeros(0) if values is None else values
+
+
+def _joined(a: Lesson, b: Lesson) -> Lesson:
+    return Lesson(
+        torch.cat([a.pixels, b.pixels]),
+        torch.cat([a.target, b.target]),
+        torch.cat([a.weight, b.weight]),
+    )
+
+
+def _training_days(ws: Workspace, labelled: Labelled) -> dict[str, list[dt.date]]:
+    """Return the local days that teach, by camera; none where there is no registry."""
+    if not ws.cameras_toml.is_file() or np.isnan(labelled.captured_s).any():
+        return {}
+    registry = cameras.load(ws.cameras_toml)
+    return training_days(registry, labelled.cameras, labelled.captured_s.tolist())
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+__all__ = ["Calibration", "TrainOptions", "model_id_of", "train_campaigns", "train_images"]

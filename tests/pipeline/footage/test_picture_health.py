@@ -1,0 +1,126 @@
+"""Views that show nothing, or something else, and views that only look so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.exposure import seconds
+from pipeline.footage import picture_health, verify
+from pipeline.footage.picture_health import Flag, flags, has_moved, shift_between, thumbnail_of
+
+Grey = NDArray[np.uint8]
+
+
+def _scene(seed: int = 0, light: float = 1.0) -> Grey:
+    """Blocks of different brightness with sensor noise; the seed is that of the noise."""
+    blocks = np.random.default_rng(99).integers(20, 180, (9, 16)).repeat(8, 0).repeat(8, 1)
+    noise = np.random.default_rng(seed).normal(0, 3, blocks.shape)
+    return np.clip(blocks * light + noise, 0, 255).astype(np.uint8)
+
+
+def _at(pictures: list[Grey], step_s: float = 2.0) -> Iterator[tuple[float, Grey]]:
+    return ((i * step_s, picture) for i, picture in enumerate(pictures))
+
+
+def test_a_live_still_scene_has_no_fault() -> None:
+    assert list(flags(_at([_scene(seed) for seed in range(20)]))) == []
+
+
+def test_a_repeated_picture_is_frozen_from_its_first_showing() -> None:
+    still = [_scene(3)] * 9
+    pictures = [_scene(1), _scene(2), *still, _scene(4), _scene(5)]
+    assert list(flags(_at(pictures))) == [Flag((4.0, 22.0), "frozen")]
+
+
+def test_a_short_repeat_is_no_fault() -> None:
+    assert list(flags(_at([_scene(1), *[_scene(2)] * 4, _scene(3)]))) == []
+
+
+def test_black_and_overexposed_count_at_once_and_are_not_frozen() -> None:
+    black, white = np.full((72, 128), 17, np.uint8), np.full((72, 128), 250, np.uint8)
+    pictures = [_scene(1), *[black] * 8, _scene(2), white, white]
+    assert list(flags(_at(pictures), end_s=24.0)) == [
+        Flag((2.0, 18.0), "black"),
+        Flag((20.0, 24.0), "overexposed"),
+    ]
+
+
+def test_a_dark_street_with_lamps_is_alive() -> None:
+    pictures = []
+    for seed in range(10):
+        night = np.random.default_rng(seed).normal(18, 2, (72, 128)).astype(np.uint8)
+        night[10:14, 20:60] = 220
+        pictures.append(night)
+    assert list(flags(_at(pictures))) == []
+
+
+@pytest.mark.parametrize(("right", "down"), [(8, 0), (-6, 0), (0, 5), (10, -4)])
+def test_a_shifted_view_is_found(right: int, down: int) -> None:
+    moved = np.roll(_scene(2), (down, right), (0, 1))
+    assert shift_between(_scene(1), moved)[:2] == (right, down)
+    assert has_moved(_scene(1), moved)
+
+
+def test_other_light_is_no_move_and_another_scene_is() -> None:
+    assert not has_moved(_scene(1), _scene(2, light=0.5))
+    assert not has_moved(_scene(1), np.roll(_scene(2), 1, 1))
+    assert has_moved(_scene(1), _scene(2)[::-1, ::-1].copy())
+
+
+def test_a_thumbnail_keeps_pixels_as_they_are() -> None:
+    grey = np.arange(720 * 1280, dtype=np.uint32).astype(np.uint8).reshape(720, 1280)
+    small = thumbnail_of(grey)
+    assert small.shape == (72, 128)
+    assert small[3, 5] == grey[35, 55]
+    assert thumbnail_of(grey[:40, :60]).shape == (40, 60)
+
+
+def _film(path: Path, pictures: list[Grey]) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5, options={"preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = 128, 72, "yuv420p"
+        stream.gop_size = 10
+        for picture in pictures:
+            frame = av.VideoFrame.from_ndarray(np.repeat(picture[..., None], 3, 2), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_a_frozen_stretch_of_a_clip_is_no_exposure(tmp_path: Path) -> None:
+    live = [_scene(seed) for seed in range(100)]
+    path = _film(tmp_path / "frozen.mp4", [*live, *[_scene(7)] * 200, *live])
+    found = verify.examined(path)
+    assert found.status == "partial"
+    assert "frozen picture for" in found.reason
+    assert found.duration_s == pytest.approx(80.0)
+    # 40 of 80 s are frozen; the first of them pass while the encoder still refines the picture
+    assert 40.0 <= seconds(found.covered) <= 52.0
+
+
+def test_a_dark_clip_is_no_exposure(tmp_path: Path) -> None:
+    path = _film(tmp_path / "dark.mp4", [np.zeros((72, 128), np.uint8)] * 50)
+    found = verify.examined(path)
+    assert (found.status, found.covered) == ("partial", ())
+    assert "black picture for 10.0 s" in found.reason
+
+
+def test_real_clips_show_something_and_stay_where_they_are(shared_data: Path) -> None:
+    for path in sorted((shared_data / "clips").glob("*.[am][vp][i4]")):
+        with av.open(str(path)) as container:
+            grey = [
+                thumbnail_of(frame.to_ndarray(format="gray8"))
+                for index, frame in enumerate(container.decode(video=0))
+                if index % 25 == 0
+            ]
+        assert list(picture_health.flags(_at(grey))) == []
+        moved = [has_moved(grey[0], later) for later in grey]
+        # Seen from above, a single car may hide most of what there is to recognise.
+        assert sum(moved) <= len(moved) * (0.5 if path.name == "overhead_cars.mp4" else 0.0)
+        assert all(has_moved(grey[0][:, :-8], later[:, 8:]) for later in grey)

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from pipeline import metrics
+from pipeline.learning import calibration
+from pipeline.learning.calibration import Calibration
+
+
+def test_probabilities_hold_at_natural_prevalence_after_enriched_learning():
+    # The road shows 5% trucks; half of the labelled frames were chosen because they hold one.
+    rng = np.random.default_rng(0)
+    truth = np.repeat([True, False], [400, 400])
+    weight = np.where(truth, 0.05 / 0.5, 0.95 / 0.5)
+    x = rng.normal(np.where(truth, 2.0, 0.0), 1.0)
+    fitted = calibration.calibrate(2 * (2 * x - 2), truth, weight, shown=0.5, prior=0.5)
+
+    road = rng.random(50_000) < 0.05
+    seen = rng.normal(np.where(road, 2.0, 0.0), 1.0)
+    p = fitted.p_truck(2 * (2 * seen - 2))
+
+    assert fitted.natural == pytest.approx(0.05, abs=0.005)
+    assert fitted.temperature == pytest.approx(2.0, rel=0.25)
+    assert metrics.ece(road, p) < 0.015  # unweighted by prevalence it would be 0.16
+    assert p.mean() == pytest.approx(road.mean(), abs=0.01)
+
+
+def test_effective_counts_carry_weighted_rates():
+    # 10 random negatives of weight 9 (none mistaken), 10 sought-out ones of weight 1 (5 mistaken)
+    truth, weight = [0] * 20, [9.0] * 10 + [1.0] * 10
+    p = [0.1] * 15 + [0.9] * 5
+    found = calibration.effective_counts(truth, p, weight)
+
+    n = 100.0**2 / (10 * 81 + 10)
+    assert found.fp + found.tn == pytest.approx(n, abs=0.01)
+    assert found.fp / (found.fp + found.tn) == pytest.approx(0.05, abs=1e-3)
+
+
+def test_a_card_restores_its_calibration():
+    card = {"temperature": 1.5, "prior": {"shown": 0.5, "natural": 0.1}}
+
+    assert Calibration.of_card(card) == Calibration(1.5, 0.5, 0.1)
+
+
+def test_wrong_labels_do_not_cool_the_calibration():
+    # One negative in fifty carries the label of a truck, as 3 votes of honest workers may have it.
+    rng = np.random.default_rng(1)
+    truth = rng.random(4000) < 0.1
+    logits = rng.normal(np.where(truth, 4.0, -4.0), np.sqrt(8.0))  # true log odds at one half
+    votes = np.where(rng.random(4000) < 0.98, truth, ~truth)
+    label_p = np.where(votes, 0.85, 0.003)  # Bayes' rule: 0.1·0.98 ÷ (0.1·0.98 + 0.9·0.02) = 0.845
+
+    noisy = calibration.calibrate(logits, label_p, np.ones(4000), shown=0.5, prior=0.1)
+    naive = metrics.fit_temperature(logits, votes, np.where(votes, 0.5 / 0.116, 0.5 / 0.884))
+
+    assert noisy.temperature == pytest.approx(1.0, abs=0.2)
+    assert naive > 1.5
+
+
+def test_belief_counts_mend_wrong_labels():
+    rng = np.random.default_rng(2)
+    truth = rng.random(5000) < 0.1
+    yes = np.where(rng.random(5000) < 0.98, truth, ~truth)
+    p = np.where(yes, 0.845, 0.0023)  # Bayes' rule: 0.1·0.98 ÷ (0.1·0.98 + 0.9·0.02) = 0.845
+    votes = np.where(rng.random(5000) < 0.97, truth, ~truth)
+    label_p = np.where(votes, 0.78, 0.003)
+
+    believed = calibration.believed(p, label_p, prior=0.1)
+    found = calibration.effective_counts(believed, p, np.ones(5000))
+    plain = metrics.confusion(votes, p)
+
+    assert found.tp / (found.tp + found.fn) == pytest.approx(0.98, abs=0.02)
+    assert found.fp / (found.fp + found.tn) == pytest.approx(0.02, abs=0.01)
+    assert plain.tp / (plain.tp + plain.fn) < 0.85  # what votes alone would have said
+
+
+def test_soft_counts_keep_their_size():
+    found = calibration.effective_counts([0.8, 0.2], [0.9, 0.1], [1.0, 1.0])
+
+    assert (found.tp, found.fn, found.fp, found.tn) == pytest.approx((0.8, 0.2, 0.2, 0.8))
+
+
+def test_natural_prevalence_from_random_rows_despite_wrong_labels():
+    rng = np.random.default_rng(3)
+    truth = rng.random(3000) < 0.05
+    logits = rng.normal(np.where(truth, 4.0, -4.0), np.sqrt(8.0))
+    votes = np.where(rng.random(3000) < 0.96, truth, ~truth)
+    label_p = np.where(votes, 0.89, 0.014)  # at a prior of one quarter
+    start = Calibration(shown=0.5, natural=float(votes.mean()))
+
+    found = calibration.natural_prevalence(start, logits, label_p, prior=0.25)
+
+    assert votes.mean() > 0.08
+    assert found == pytest.approx(truth.mean(), abs=0.006)

@@ -1,0 +1,166 @@
+"""The pieces of the training loop, one by one."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import ModelError, NotFoundError
+from pipeline.learning import augment, recipes
+from pipeline.learning.augment import Augment
+from pipeline.learning.fitting import class_weights, drawn_order, scheduled, within
+from pipeline.learning.options import TrainOptions
+
+
+def test_half_of_each_class_is_drawn_when_asked():
+    target = torch.tensor([1.0] * 10 + [0.0] * 90)
+    torch.manual_seed(0)
+    order = drawn_order(target, "half")
+
+    assert len(order) == 100
+    assert int((target[order] > 0.5).sum()) == 50
+    assert sorted(drawn_order(target, "none").tolist()) == list(range(100))
+
+
+def test_class_weights_make_classes_equal():
+    target = torch.tensor([1.0] * 10 + [0.0] * 90)
+    weights = class_weights(target)
+
+    assert float(weights[1]) * 10 == pytest.approx(float(weights[0]) * 90)
+
+
+def test_schedules_rise_and_fall():
+    def rates(schedule):
+        options = TrainOptions(schedule=schedule, learning_rate=1.0, warm_up=0.1)
+        return [scheduled(step, 100, options) for step in range(100)]
+
+    for schedule in ("cosine", "one_cycle", "constant", "step"):
+        found = rates(schedule)
+        assert found[0] < 0.2
+        assert max(found) <= 1.0
+    assert rates("cosine")[55] == pytest.approx(0.5)
+    assert rates("one_cycle")[99] < 0.05
+    assert set(np.round(rates("step")[10:], 3)) == {1.0, 0.1, 0.01}
+
+
+def test_epochs_shrink_to_the_time_there_is():
+    assert within(100, 30.0, 10.0) == 20
+    assert within(10, 30.0, 10.0) == 10
+    assert within(10, 7200.0, 10.0) == 1
+
+
+def test_no_augmentation_changes_nothing():
+    pixels = torch.randint(0, 255, (4, 6, 16, 16), dtype=torch.uint8)
+
+    assert torch.allclose(Augment()(pixels), pixels.float() / 255.0)
+
+
+@pytest.mark.parametrize("kind", ["thumbnail", "photograph", "footage"])
+@pytest.mark.parametrize("channels", [3, 6])
+def test_augmented_pictures_stay_pictures(kind, channels):
+    torch.manual_seed(1)
+    pixels = torch.randint(0, 255, (16, channels, 24, 20), dtype=torch.uint8)
+    shown = recipes.augmentation(kind, 1.0)(pixels)
+
+    assert shown.shape == pixels.shape
+    assert float(shown.min()) >= 0.0
+    assert float(shown.max()) <= 1.0
+    assert torch.isfinite(shown).all()
+    assert not torch.allclose(shown, pixels.float() / 255.0)
+
+
+def test_geometry_moves_crop_and_background_alike():
+    torch.manual_seed(0)
+    same = torch.rand(8, 3, 20, 20).repeat(1, 2, 1, 1)
+    moved = augment.jittered(same, 5.0, 0.1, 0.05)
+
+    assert torch.equal(moved[:, :3], moved[:, 3:])
+
+
+def test_rain_and_lamps_leave_the_background_alone():
+    torch.manual_seed(0)
+    x = torch.rand(32, 6, 20, 20)
+    for change in (augment.raining, augment.glowing):
+        changed = change(x.clone(), 2.0)
+        assert torch.equal(changed[:, 3:], x[:, 3:])
+        assert not torch.equal(changed[:, :3], x[:, :3])
+
+
+def test_turning_hues_repaints_a_truck_but_not_the_road():
+    torch.manual_seed(0)
+    turns = augment.hue_turns(50, 1.0, torch.device("cpu"))
+    grey, red = torch.tensor([0.4, 0.4, 0.4]), torch.tensor([0.8, 0.1, 0.1])
+
+    assert torch.allclose(turns @ grey, grey, atol=1e-6)
+    assert torch.allclose((turns @ red).sum(dim=1), red.sum(), atol=1e-6)
+    assert float((turns @ red).std(dim=0).max()) > 0.2
+
+
+def test_shift_reflects_at_the_edge():
+    torch.manual_seed(0)
+    row = torch.arange(8, dtype=torch.uint8).repeat(64, 1, 8, 1)
+    moved = {tuple(r) for r in augment.shifted(row, 2)[:, 0, 0].tolist()}
+
+    assert (2, 1, 0, 1, 2, 3, 4, 5) in moved
+    assert (2, 3, 4, 5, 6, 7, 6, 5) in moved
+    assert len(moved) == 5
+
+
+def test_flips_alternate():
+    pixels = torch.arange(12, dtype=torch.uint8).reshape(1, 3, 2, 2).repeat(2, 1, 1, 1)
+    shown = Augment(flip=True)(pixels, torch.tensor([True, False])) * 255.0
+
+    assert torch.equal(shown[0].round().byte(), pixels[0].flip(2))
+    assert torch.equal(shown[1].round().byte(), pixels[1])
+
+
+def test_recipes_fill_every_gap():
+    for kind in ("thumbnail", "photograph", "footage"):
+        options = recipes.resolve(TrainOptions(), kind, 1000)
+        assert options.arch in ("whitened", "residual")
+        for name in ("epochs", "batch_size", "learning_rate", "optimiser", "schedule", "ema"):
+            assert getattr(options, name) is not None
+
+
+def test_what_is_asked_for_is_kept():
+    options = recipes.resolve(TrainOptions(arch="reference", epochs=3), "footage", 600)
+
+    assert (options.arch, options.epochs, options.background) == ("reference", 3, False)
+
+
+def test_weights_that_are_not_there_are_named(tmp_path):
+    from pipeline.learning import checkpoints
+    from pipeline.learning.models import NetSpec, build
+    from pipeline.store import Workspace
+
+    net = build("lenet5", NetSpec(3, 32, 32))
+    with pytest.raises(NotFoundError, match="no weights at 'none'"):
+        checkpoints.start_from(Workspace(tmp_path), net, "none")
+    (tmp_path / "x.safetensors").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(ModelError, match="is not a safetensors file"):
+        checkpoints.start_from(Workspace(tmp_path), net, str(tmp_path / "x.safetensors"))
+
+
+def test_starting_from_an_earlier_model_keeps_its_weights(tmp_path):
+    from safetensors.torch import save_file
+
+    from pipeline.learning import checkpoints
+    from pipeline.learning.models import NetSpec, build
+    from pipeline.store import Workspace
+
+    earlier = build("lenet5", NetSpec(3, 32, 32))
+    path = str(tmp_path / "earlier.safetensors")
+    save_file(earlier.state_dict(), path)
+    net = build("lenet5", NetSpec(6, 32, 32))  # another first layer: it alone stays fresh
+    checkpoints.start_from(Workspace(tmp_path), net, path)
+
+    assert torch.equal(net.body[3].weight, earlier.body[3].weight)
+    checkpoints.freeze_all_but_head(net)
+    assert [p.shape for p in net.parameters() if p.requires_grad] == [(1, 84), (1,)]
+
+
+def test_windows_smooth_within_a_run_only():
+    from pipeline.learning.unlabelled import Windows
+
+    windows = Windows(np.zeros((5, 6, 1, 1), np.uint8), np.array([0, 0, 0, 1, 1]), np.ones(5, bool))
+
+    assert windows.smoothed(np.array([0.0, 3.0, 0.0, 9.0, 9.0])).tolist() == [1.0, 1.5, 1.0, 9, 9]

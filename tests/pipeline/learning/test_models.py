@@ -1,0 +1,180 @@
+import pytest
+import torch
+
+from pipeline.errors import InputError
+from pipeline.learning.models import ARCHES, NetSpec, build, default_size
+from pipeline.learning.models.describe import describe, totals
+from pipeline.learning.models.small import cifar, lenet5, mlp
+from pipeline.learning.models.zoo import ZOO, zoo_net
+
+
+def _parameters(net):
+    return sum(p.numel() for p in net.parameters())
+
+
+def test_the_reference_network_has_101_893_parameters():
+    # 8·(3·9+1) + 16·(8·9+1) + 250·(16·5·5+1) + 251
+    assert _parameters(build("reference", NetSpec())) == 224 + 1168 + 100_250 + 251 == 101_893
+
+
+def test_the_maps_of_the_reference_network_shrink_as_in_2017():
+    net = build("reference", NetSpec()).body
+    sizes, x = [], torch.zeros(1, 3, 335, 335)
+    for layer in net.features:
+        x = layer(x)
+        if not isinstance(layer, torch.nn.ReLU):
+            sizes.append(tuple(x.shape[1:]))
+
+    assert sizes == [(8, 167, 167), (8, 42, 42), (16, 20, 20), (16, 5, 5)]
+
+
+def test_batch_norm_and_dropout_are_options_of_the_same_class():
+    net = build("reference", NetSpec(batch_norm=True, dropout=0.5))
+
+    assert _parameters(net) == 101_893 + 2 * (8 + 16)
+    assert any(isinstance(m, torch.nn.Dropout) and m.p == 0.5 for m in net.modules())
+
+
+def test_kaiming_initialisation_keeps_the_spread_of_activations():
+    torch.manual_seed(0)
+    net = build("reference", NetSpec()).body
+    weights = net.features[3].weight  # 16 filters of 8·3·3 = 72 inputs: std √(2/72)
+
+    assert float(weights.detach().std()) == pytest.approx((2 / 72) ** 0.5, rel=0.1)
+    assert float(net.features[0].bias.detach().abs().max()) == 0.0
+
+
+@pytest.mark.parametrize("arch", ["residual", "whitened"])
+@pytest.mark.parametrize("channels", [3, 6])
+def test_own_networks_take_three_or_six_channels(arch, channels):
+    net = build(arch, NetSpec(channels=channels, height=32, width=40)).eval()
+
+    assert net(torch.zeros(2, channels, 32, 40, dtype=torch.uint8)).shape == (2,)
+
+
+def test_bytes_and_floats_say_the_same():
+    net = build("residual", NetSpec(channels=6, height=32, width=32)).eval()
+    pixels = torch.randint(0, 255, (3, 6, 32, 32), dtype=torch.uint8)
+
+    assert torch.allclose(net(pixels), net(pixels.float() / 255.0))
+
+
+def test_a_picture_equal_to_its_background_differs_by_nothing():
+    from pipeline.learning.models.parts import prepared
+
+    pixels = torch.randint(0, 255, (2, 3, 8, 8), dtype=torch.uint8).repeat(1, 2, 1, 1)
+
+    assert float(prepared(pixels, 6)[:, 3:].detach().abs().max()) == 0.0
+
+
+def test_views_average_the_mirror_image():
+    net = build("residual", NetSpec(height=32, width=32)).eval()
+    x = torch.rand(2, 3, 32, 32)
+    plain, mirrored = net(x), net(x.flip(3))
+    net.views = ("flip",)
+
+    assert torch.allclose(net(x), (plain + mirrored) / 2, atol=1e-5)
+
+
+def test_an_unknown_arch_is_named():
+    with pytest.raises(InputError, match="unknown arch 'resnet1'"):
+        build("resnet1", NetSpec())
+
+
+def test_too_small_a_picture_is_refused():
+    with pytest.raises(InputError, match="32×32"):
+        build("reference", NetSpec(height=32, width=32))
+
+
+@pytest.mark.parametrize(
+    ("arch", "millions"),
+    # Published with 1,000 classes (torchvision's model tables; LeNet-5 and "cifar" below).
+    [
+        ("alexnet", 61_100_840),
+        ("vgg11", 132_863_336),
+        ("vgg16", 138_357_544),
+        ("vgg19", 143_667_240),
+        ("resnet18", 11_689_512),
+        ("resnet34", 21_797_672),
+        ("resnet50", 25_557_032),
+        ("mobilenet_v3_small", 2_542_856),
+        ("mobilenet_v3_large", 5_483_032),
+        ("shufflenet_v2", 2_278_604),
+        ("efficientnet_b0", 5_288_548),
+        ("vit_b_16", 86_567_656),
+        ("convnext_tiny", 28_589_128),
+        ("googlenet", 6_624_904),
+    ],
+)
+def test_parameter_counts_match_the_literature(arch, millions):
+    with torch.device("meta"):
+        net = zoo_net(arch, NetSpec(3, 224, 224), 1000)
+
+    assert _parameters(net) == millions
+
+
+def test_parameter_counts_of_the_small_ones():
+    # LeCun et al. (1998) on 32×32 grey, ten digits: 156 + 2,416 + 48,120 + 10,164 + 850
+    assert _parameters(lenet5(NetSpec(1, 32, 32), 10)) == 61_706
+    # 896 + 18,496 + 36,928 + 65,600 + 650
+    assert _parameters(cifar(NetSpec(3, 32, 32), 10)) == 122_570
+    with torch.device("meta"):
+        dense = mlp(NetSpec(3, 224, 224))
+    assert dense[1].weight.numel() == 150_528_000
+
+
+@pytest.mark.parametrize("arch", ["mlp", "lenet5", "cifar", "resnet18", "mobilenet_v3_small"])
+@pytest.mark.parametrize("channels", [3, 6])
+def test_networks_take_crops_with_and_without_background(arch, channels):
+    side = min(default_size(arch) or 32, 32)
+    net = build(arch, NetSpec(channels, side, side)).eval()
+
+    assert net(torch.zeros(2, channels, side, side, dtype=torch.uint8)).shape == (2,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ARCHES)
+def test_every_network_answers_with_one_logit(arch):
+    side = default_size(arch) or 64
+    net = build(arch, NetSpec(6, side, side)).eval()
+
+    assert net(torch.zeros(2, 6, side, side, dtype=torch.uint8)).shape == (2,)
+
+
+def test_the_layer_table_of_the_reference_network():
+    rows = describe(build("reference", NetSpec()).body, NetSpec())
+
+    assert [row.output for row in rows[:4]] == [
+        (8, 167, 167),
+        (8, 42, 42),
+        (16, 20, 20),
+        (16, 5, 5),
+    ]
+    assert [row.receptive_field_px for row in rows[:4]] == [3, 7, 23, 55]
+    assert sum(row.parameters for row in rows) == 101_893
+    assert rows[0].multiply_adds == 8 * 167 * 167 * 27
+    assert rows[0].setting == "8 of 3×3, stride 2"
+
+
+def test_sizes_and_weights_by_hand():
+    # 185 pixels, kernel 5, stride 2 → 91; 64 filters of 3×3×3 have 1,728 weights
+    first = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 5, stride=2))
+    assert describe(first, NetSpec(3, 185, 185))[0].output == (64, 91, 91)
+    filters = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 3, bias=False))
+    assert describe(filters, NetSpec(3, 32, 32))[0].parameters == 1_728
+
+
+def test_receptive_field_of_resnet18_matches_the_literature():
+    # Araujo, Norris & Sim (2019), "Computing receptive fields of CNNs": 435 before its pooling;
+    # He et al. (2016), table 1: 1.8·10⁹ multiply-adds at 224×224.
+    found = totals(build("resnet18", NetSpec(3, 224, 224)).body, NetSpec(3, 224, 224))
+
+    assert found["receptive_field_px"] == 435
+    assert found["multiply_adds"] == pytest.approx(1.814e9, rel=1e-3)
+
+
+@pytest.mark.parametrize("arch", sorted(set(ARCHES) - set(ZOO)))
+def test_own_networks_can_be_described(arch):
+    side = default_size(arch) or 64
+
+    assert describe(build(arch, NetSpec(3, side, side)).body, NetSpec(3, side, side))

@@ -1,0 +1,341 @@
+"""Training on made-up pictures: a bright block is a truck, none is not."""
+
+import datetime as dt
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import schemas, store, view
+from pipeline.cameras import load
+from pipeline.errors import InputError, ModelError, NotFoundError
+from pipeline.learning import checkpoints, engines, evaluate, infer, train
+from pipeline.learning.options import TrainOptions
+from pipeline.store import Workspace
+
+OPTIONS = TrainOptions(arch="residual", epochs=4, batch_size=32, learning_rate=3e-3, augment=0.0)
+
+
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("blocks")
+    rng = np.random.default_rng(0)
+    rows = ["file,label,group"]
+    for i in range(160):
+        picture = rng.integers(40, 90, (24, 24, 3)).astype(np.uint8)
+        if i % 2:
+            y, x = rng.integers(0, 14, 2)
+            picture[y : y + 10, x : x + 10] = 200
+        Image.fromarray(picture).save(folder / f"{i}.png")
+        rows.append(f"{i}.png,{'truck' if i % 2 else 'no_truck'},g{i // 2}")
+    (folder / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(blocks, tmp_path_factory):
+    ws = Workspace(tmp_path_factory.mktemp("ws"))
+    return ws, train.train_images(ws, blocks, blocks / "labels.csv", OPTIONS)
+
+
+def test_a_run_leaves_weights_graph_and_card(trained):
+    ws, model_id = trained
+    card = checkpoints.load_card(ws, model_id)
+
+    assert {p.name for p in ws.model(model_id).iterdir()} == {
+        "model.safetensors",
+        "model.onnx",
+        "card.json",
+    }
+    assert checkpoints.current_model(ws) == model_id == card["model_id"]
+    assert set(card["held_out"]) == {"tp", "fn", "fp", "tn"}
+    assert sum(card["held_out"].values()) == 32  # 10% validation and 10% test
+    assert card["split"] == {"train": 128, "validation": 16, "test": 16}
+    assert card["prevalence"] == pytest.approx(0.5, abs=0.01)
+    assert card["metrics"]["accuracy"]["value"] > 0.9
+
+
+def test_the_same_call_trains_nothing(trained, blocks, monkeypatch):
+    ws, model_id = trained
+    monkeypatch.setattr(train, "fit", lambda *_, **__: pytest.fail("trained again"))
+
+    assert train.train_images(ws, blocks, blocks / "labels.csv", OPTIONS) == model_id
+
+
+def test_another_seed_is_another_model(blocks, trained):
+    labelled = train.dataset.from_files(blocks, blocks / "labels.csv")
+    one, other = (train.model_id_of(labelled, TrainOptions(seed=seed)) for seed in (0, 1))
+
+    assert one != other
+
+
+def test_evaluation_of_the_training_pictures(trained, blocks):
+    ws, model_id = trained
+    found = evaluate.evaluate_images(ws, model_id, blocks, blocks / "labels.csv")
+
+    assert found["n"] == 160
+    assert found["accuracy"]["lo"] < found["accuracy"]["value"] <= found["accuracy"]["hi"]
+    assert found["accuracy"]["value"] > 0.95
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime", "openvino"])
+def test_engines_say_the_same(trained, engine):
+    ws, model_id = trained
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 3, 24, 24)).astype(np.uint8)
+    expected = engines.open_engine(ws, model_id, "torch")(pixels)
+
+    assert engines.agreeing(expected, engines.open_engine(ws, model_id, engine)(pixels))
+
+
+def test_a_run_taken_up_after_a_kill_ends_with_the_same_weights(blocks, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.learning.fitting.CHECKPOINT_EVERY_S", -1.0)
+    whole, killed = Workspace(tmp_path / "whole"), Workspace(tmp_path / "killed")
+    model_id = train.train_images(whole, blocks, blocks / "labels.csv", OPTIONS)
+
+    saves = []
+    save = checkpoints.save_progress
+
+    def save_twice_then_die(*args):
+        save(*args)
+        saves.append(args[0])
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "save_progress", save_twice_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        train.train_images(killed, blocks, blocks / "labels.csv", OPTIONS)
+    assert not (killed.model(model_id) / "card.json").exists()
+    assert train.train_images(killed, blocks, blocks / "labels.csv", OPTIONS) == model_id
+
+    weights = [(ws.model(model_id) / "model.safetensors").read_bytes() for ws in (whole, killed)]
+    assert weights[0] == weights[1]
+
+
+def test_a_damaged_checkpoint_is_no_obstacle(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(b"half a file")
+
+    assert checkpoints.load_progress(tmp_path / "x.safetensors") is None
+
+
+def test_a_model_that_is_not_there_is_named(trained):
+    ws, model_id = trained
+    with pytest.raises(NotFoundError, match=f"no such model: 'none'.*{model_id}"):
+        checkpoints.load_model(ws, "none")
+
+
+def test_foreign_weights_are_refused(trained, tmp_path):
+    ws, model_id = trained
+    other = Workspace(tmp_path)
+    card = json.loads((ws.model(model_id) / "card.json").read_text())
+    other.model("m").mkdir(parents=True)
+    (other.model("m") / "card.json").write_text(json.dumps(card))
+    (other.model("m") / "model.safetensors").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(ModelError, match="does not fit its card"):
+        checkpoints.load_model(other, "m")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimiser": "sgd", "schedule": "one_cycle", "learning_rate": 0.05},
+        {"optimiser": "rmsprop", "schedule": "step", "l1": 1e-5},
+        {"optimiser": "adam", "schedule": "plateau", "early_stopping": 1},
+        {"loss": "softmax", "balance": "half", "mixup": 0.2},
+        {"loss": "focal", "balance": "weights", "activation": "silu", "augment": 1.0},
+        {"arch": "whitened"},
+    ],
+)
+def test_every_option_trains(blocks, tmp_path, options):
+    chosen = TrainOptions(**{"arch": "residual", "epochs": 2, "batch_size": 32, **options})
+    ws = Workspace(tmp_path)
+
+    card = checkpoints.load_card(ws, train.train_images(ws, blocks, blocks / "labels.csv", chosen))
+    assert np.isfinite([row["loss"] for row in card["curve"]["final"]]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"loss": "hinge"}, "loss is 'hinge'"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"schedule": "zigzag"}, "schedule is 'zigzag'"),
+    ],
+)
+def test_options_out_of_range_are_named(options, said):
+    with pytest.raises(InputError, match=said):
+        TrainOptions(**options)
+
+
+def test_focal_and_softmax_losses_by_hand():
+    import torch
+
+    from pipeline.learning.fitting import loss
+
+    logit, truck = torch.tensor([0.0]), torch.tensor([1.0])
+    for name, expected in (("bce", 0.6931), ("softmax", 0.6931), ("focal", 0.6931 * 0.25)):
+        assert float(loss(logit, truck, TrainOptions(loss=name))) == pytest.approx(
+            expected, abs=1e-4
+        )
+
+
+DAY = dt.date(2026, 3, 2)
+NOON = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)
+REGISTRY = """
+[[camera]]
+id = "gate"
+site = "s"
+timezone = "UTC"
+source = "footage/*.mp4"
+sample_hz = 1.0
+zones = [{ name = "out", polygon = [[0.2, 0.4], [0.8, 0.4], [0.8, 0.9], [0.2, 0.9]] }]
+"""
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory, make_clip):
+    """Forty labelled crops of two clips: a bright block on a dark road is a truck."""
+    ws = Workspace(tmp_path_factory.mktemp("campaign"))
+    store.write_bytes(ws.cameras_toml, REGISTRY.encode())
+    clip = make_clip("a.mp4", n=250)
+    rows = [
+        {
+            **dict.fromkeys(("frames_expected", "frames_read"), 250),
+            **dict.fromkeys(("reason", "content_hash"), ""),
+            "camera_id": "gate",
+            "clip_id": f"c{i}",
+            "uri": str(clip),
+            "started_at": NOON + dt.timedelta(minutes=i),
+            "duration_s": 10.0,
+            "width_px": 192,
+            "height_px": 108,
+            "codec": "h264",
+            "status": "ok",
+            "timebase": "container",
+            "covered": [{"start_s": 0.0, "end_s": 10.0}],
+        }
+        for i in range(2)
+    ]
+    store.write_table(ws.clips("gate", DAY), store.table_of(rows, schemas.CLIPS), schemas.CLIPS)
+    width, height = view.Crop.of(load(ws.cameras_toml).camera("gate").zones[0], 192, 108).size
+    frames, labels = [], []
+    for i in range(40):
+        road = np.full((height, width, 3), 60, np.uint8)
+        shown = road.copy()
+        if i % 2:
+            shown[10:40, 10:40] = 220
+        for name, picture in ((f"{i}.jpg", shown), (f"{i}.bg.jpg", road)):
+            path = ws.campaign_frames("first") / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path, quality=95)
+        offset = (i % 20) * 0.5
+        frames.append(
+            {
+                "frame_id": f"f{i}",
+                "camera_id": "gate",
+                "zone": "out",
+                "clip_id": f"c{i // 20}",
+                "captured_at": NOON + dt.timedelta(minutes=i // 20, seconds=offset),
+                "offset_s": offset,
+                "path": f"{i}.jpg",
+                "background_path": f"{i}.bg.jpg",
+                "batch": "b",
+                "why_chosen": "random" if i < 20 else "large",
+                "weight": 1.0,
+            }
+        )
+        labels.append(
+            {
+                "frame_id": f"f{i}",
+                "label": "truck" if i % 2 else "no_truck",
+                "p_truck": 0.95 if i % 2 else 0.05,
+                "n_annotations": 3,
+                "agreement": 1.0,
+                "method": "dawid_skene",
+            }
+        )
+    folder = ws.campaign_frames("first")
+    table = store.table_of(frames, schemas.FRAMES)
+    store.write_table(folder / "frames.parquet", table, schemas.FRAMES)
+    path = ws.campaign_labels("first") / "labels.parquet"
+    store.write_table(path, store.table_of(labels, schemas.LABELS), schemas.LABELS)
+    return ws
+
+
+def test_a_campaign_trains_scores_and_judges(campaign):
+    options = TrainOptions(epochs=1, rounds=2, self_training=48, size=48)
+    model_id = train.train_campaigns(campaign, ["first"], options)
+    card = checkpoints.load_card(campaign, model_id)
+
+    assert card["input"]["channels"] == 6
+    assert card["training_days"] == {"gate": ["2026-03-02"]}
+    assert sum(card["held_out"].values()) == pytest.approx(40, abs=0.1)
+    assert card["split"]["unlabelled"] > 20
+    assert 0.0 < card["prevalence"] < 1.0
+    assert evaluate.evaluate_campaigns(campaign, model_id, ["first"])["n"] == 40
+    camera = load(campaign.cameras_toml).camera("gate")
+    path = infer.infer_day(campaign, camera, DAY, model_id)
+    scores = store.read_table(path, schemas.SCORES).to_pandas()
+    assert len(scores) == 20
+    assert scores["p_truck"].between(0, 1).all()
+
+
+def test_a_campaign_without_footage_still_trains(campaign, tmp_path):
+    import shutil
+
+    for part in ("frames", "labels"):
+        shutil.copytree(campaign.root / part, tmp_path / part)
+    options = TrainOptions(epochs=1, rounds=2, size=48, arch="reference", background=True)
+    with pytest.raises(InputError, match="reference cannot take"):
+        train.train_campaigns(Workspace(tmp_path), ["first"], options)
+    options = TrainOptions(epochs=1, rounds=2, size=48)
+    card = checkpoints.load_card(
+        Workspace(tmp_path), train.train_campaigns(Workspace(tmp_path), ["first"], options)
+    )
+
+    assert card["split"]["unlabelled"] == 0
+
+
+_TRAIN = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from pipeline.learning import fitting, train
+from pipeline.learning.options import TrainOptions
+from pipeline.store import Workspace
+fitting.CHECKPOINT_EVERY_S = 0.05
+options = TrainOptions(arch="residual", epochs=12, batch_size=32, engine="torch")
+print(train.train_images(Workspace(Path(sys.argv[1])), Path(sys.argv[2]),
+      Path(sys.argv[2]) / "labels.csv", options))
+"""
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_weight(blocks, tmp_path):
+    import random
+    import subprocess
+    import sys
+
+    def start(folder):
+        command = [sys.executable, "-c", _TRAIN, str(folder), str(blocks)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    whole = start(tmp_path / "whole")
+    model_id = whole.communicate()[0].strip()
+    rng, kills = random.Random(0), 0
+    while kills < 20:
+        run = start(tmp_path / "killed")
+        try:
+            run.communicate(timeout=rng.uniform(3.0, 12.0))
+            break  # done in spite of all
+        except subprocess.TimeoutExpired:
+            run.kill()
+            run.communicate()
+            kills += 1
+    assert start(tmp_path / "killed").communicate()[0].strip() == model_id
+
+    folders = [Workspace(tmp_path / name).model(model_id) for name in ("whole", "killed")]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
+    assert kills
+    assert weights[0] == weights[1]
