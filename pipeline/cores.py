@@ -5,6 +5,7 @@ A container often shows every core of its host and grants two: threads for the o
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,24 +19,26 @@ from pipeline.progress import track
 Job = TypeVar("Job")
 Found = TypeVar("Found")
 
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_GROUPS = Path("/sys/fs/cgroup")
 
 
-def usable(quota: Path = _QUOTA) -> int:
+def usable(groups: Path = _GROUPS) -> int:
     """Return how many cores this process may keep busy, at least 1.
 
-    The smaller of the cores it may run on and the control group's quota (Linux ``cpu.max``: quota
-    and period in microseconds, or ``max``): ``150000 100000`` is one and a half cores, so 2.
+    The smaller of the cores it may run on and its control group's quota (Linux; ``cpu.max`` holds
+    quota and period in microseconds, version 1 has a file for each; ``max`` and -1 are no quota):
+    ``150000 100000`` is one and a half cores, so 2.
     """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    try:
-        granted, period = quota.read_text().split()
-        return max(1, min(cores, math.ceil(int(granted) / int(period))))
-    except (OSError, ValueError):  # no control groups, or no quota
-        return cores
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError, ValueError):  # no such control groups, or no quota
+            granted, period = map(int, " ".join((groups / f).read_text() for f in files).split())
+            if granted > 0:
+                return max(1, min(cores, math.ceil(granted / period)))
+    return cores
 
 
 def pool(workers: int) -> ProcessPoolExecutor:

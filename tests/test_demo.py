@@ -1,21 +1,53 @@
-"""The main job, run as a user runs it, on a shorter demonstration; and then run again."""
+"""The main job, run as a user runs it, on a shorter demonstration; then again; then the tour."""
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(2400)]
+pytestmark = pytest.mark.timeout(2400)
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+DEMO_DAYS = 5
+Demo = tuple[Path, dict[str, Any], float, Callable[[], tuple[dict[str, Any], float]]]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """A shorter demonstration, run as a user runs it: root, result, seconds, and a way to rerun."""
+    root = tmp_path_factory.mktemp("demo")
+
+    def run() -> tuple[dict[str, Any], float]:
+        started = time.perf_counter()
+        command = ["demo", "--days", str(DEMO_DAYS), "--root", str(root), "--json"]
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert len(done.stdout.splitlines()) == 1
+        return json.loads(done.stdout), time.perf_counter() - started
+
+    return (root, *run(), run)
 
 
 def tables(root: Path) -> dict[str, pd.DataFrame]:
     return {str(p.relative_to(root)): pd.read_parquet(p) for p in sorted(root.rglob("*.parquet"))}
 
 
-def test_counts_are_near_the_truth_and_intervals_hold_it(demo: Any) -> None:
+def test_counts_are_near_the_truth_and_intervals_hold_it(demo: Demo) -> None:
     rows = demo[1]["counts"]
     counted = sum(row["truck_count"] for row in rows)
     truth = sum(row["truth"] for row in rows)
@@ -26,7 +58,7 @@ def test_counts_are_near_the_truth_and_intervals_hold_it(demo: Any) -> None:
     assert len(missed) <= 1, missed
 
 
-def test_lost_footage_is_lost_coverage_not_lost_trucks(demo: Any) -> None:
+def test_lost_footage_is_lost_coverage_not_lost_trucks(demo: Demo) -> None:
     root, result, *_ = demo
     short = [row for row in result["counts"] if row["coverage"] < 0.999]
     assert len(short) == 2, "one segment is missing and one corrupt, on days of their own"
@@ -37,7 +69,7 @@ def test_lost_footage_is_lost_coverage_not_lost_trucks(demo: Any) -> None:
     assert clips[clips["status"] == "quarantined"]["reason"].str.len().min() > 10
 
 
-def test_training_days_are_not_counted_days(demo: Any) -> None:
+def test_training_days_are_not_counted_days(demo: Demo) -> None:
     root = demo[0]
     published = pd.read_parquet(root / "features" / "daily_truck_counts.parquet")
     taught = pd.read_parquet(root / "frames" / "demo" / "frames.parquet")
@@ -49,12 +81,12 @@ def test_training_days_are_not_counted_days(demo: Any) -> None:
     assert truth["counted"].sum() == len(published)
 
 
-def test_the_crowd_says_it_is_simulated(demo: Any) -> None:
+def test_the_crowd_says_it_is_simulated(demo: Demo) -> None:
     votes = pd.read_parquet(demo[0] / "labels" / "demo" / "annotations.parquet")
     assert set(votes["source"]) == {"simulated"}
 
 
-def test_a_second_run_changes_no_row_and_is_quick(demo: Any) -> None:
+def test_a_second_run_changes_no_row_and_is_quick(demo: Demo) -> None:
     root, _, first_s, run_again = demo
     before = tables(root)
     _, second_s = run_again()
@@ -63,3 +95,31 @@ def test_a_second_run_changes_no_row_and_is_quick(demo: Any) -> None:
     for name, table in before.items():
         pd.testing.assert_frame_equal(table, after[name], obj=name)
     assert second_s < first_s / 3
+
+
+def tour() -> list[str]:
+    block = (
+        README.read_text(encoding="utf-8")
+        .split("## A ten-line tour")[1]
+        .split("```sh\n")[1]
+        .split("```")[0]
+    )
+    lines = [line.split("  #")[0].strip() for line in block.splitlines()]
+    return [line for line in lines if line.startswith("truck-counter ")]
+
+
+def test_the_tour_runs(demo: Demo) -> None:
+    root, environment = demo[0], dict(os.environ, TRUCK_COUNTER_ROOT=str(demo[0]))
+    assert len(tour()) == 9
+    for line in tour():
+        words = shlex.split(line)[1:]
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=root,
+        )
+        assert done.returncode == 0, (line, done.stderr[-2000:])
+        assert done.stdout.strip(), line

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from flows.cli import cli
 from flows.commandline import command_table
@@ -40,28 +33,3 @@ def test_the_picture_and_the_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"make ([a-z-]+)", README)) - {"nothing"}:
         assert f"\n{target}:" in makefile, target
-
-
-def tour() -> list[str]:
-    block = README.split("## A ten-line tour")[1].split("```sh\n")[1].split("```")[0]
-    lines = [line.split("  #")[0].strip() for line in block.splitlines()]
-    return [line for line in lines if line.startswith("truck-counter ")]
-
-
-@pytest.mark.xdist_group("demo")
-@pytest.mark.timeout(2400)
-def test_the_tour_runs(demo: Any) -> None:
-    root, environment = demo[0], dict(os.environ, TRUCK_COUNTER_ROOT=str(demo[0]))
-    assert len(tour()) == 9
-    for line in tour():
-        words = shlex.split(line)[1:]
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", *words],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=root,
-        )
-        assert done.returncode == 0, (line, done.stderr[-2000:])
-        assert done.stdout.strip(), line

@@ -84,7 +84,6 @@ def ws(
     return workspace
 
 
-@pytest.mark.xdist_group("real_clips")
 @pytest.mark.parametrize("name", FRAMES)
 def test_ingest_finds_what_decodes(
     ws: store.Workspace, truths: dict[str, dict[str, Any]], name: str
@@ -173,7 +172,6 @@ def write_jpeg(path: Path, rgb: np.ndarray) -> None:
     store.write_bytes(path, content)
 
 
-@pytest.mark.xdist_group("real_clips")
 @pytest.mark.timeout(2400)
 def test_real_clips_are_counted(
     ws: store.Workspace, truths: dict[str, dict[str, Any]], capsys: pytest.CaptureFixture[str]

@@ -9,13 +9,20 @@ from pipeline import cores
 
 
 @pytest.mark.parametrize(
-    ("text", "least"),
+    ("text", "most"),
     [("150000 100000", 2), ("100000 100000", 1), ("5000 100000", 1), ("max 100000", 10**6)],
 )
-def test_a_quota_limits_the_cores(tmp_path: Path, text: str, least: int) -> None:
-    quota = tmp_path / "cpu.max"
-    quota.write_text(text)
-    assert cores.usable(quota) == min(least, len(os.sched_getaffinity(0)))
+def test_a_quota_limits_the_cores(tmp_path: Path, text: str, most: int) -> None:
+    (tmp_path / "cpu.max").write_text(text)
+    assert cores.usable(tmp_path) == min(most, len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize(("quota", "most"), [("100000", 1), ("-1", 10**6)])
+def test_a_quota_of_the_first_version_too(tmp_path: Path, quota: str, most: int) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert cores.usable(tmp_path) == min(most, len(os.sched_getaffinity(0)))
 
 
 def test_without_control_groups_the_affinity_counts(tmp_path: Path) -> None:
