@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is loaded: two workers whose idle threads spin would starve one another.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 _BESIDE = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
