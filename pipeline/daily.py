@@ -10,10 +10,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import exposure, localtime, schemas, store
+from pipeline import cores, exposure, localtime, schemas, store
 from pipeline.domain import Camera, Span
 from pipeline.errors import NotFoundError
 from pipeline.progress import track
@@ -111,11 +112,20 @@ def covered_spans(rows: Iterable[Row]) -> tuple[Span, ...]:
 def infer_days(
     ws: Workspace, registry: Registry, days: Sequence[CameraDay], model_id: str
 ) -> list[Path]:
-    """Score each camera-day that has clips; return the files."""
-    from pipeline.learning.infer import infer_day
+    """Score each camera-day that has clips, on as many processes as help; return the files."""
+    from pipeline.learning.infer import is_scored
 
     with_clips = [d for d in days if ws.clips(d.camera.id, d.day).is_file()]
-    return [infer_day(ws, d.camera, d.day, model_id) for d in track(with_clips, "infer")]
+    wanting = [d for d in with_clips if not is_scored(ws, d.camera, d.day, model_id)]
+    for _ in cores.each(partial(_infer_day, ws, model_id), wanting, "infer"):
+        pass
+    return [ws.scores(d.camera.id, d.day, model_id) for d in with_clips]
+
+
+def _infer_day(ws: Workspace, model_id: str, camera_day: CameraDay) -> None:
+    from pipeline.learning.infer import infer_day
+
+    infer_day(ws, camera_day.camera, camera_day.day, model_id, threads=1)
 
 
 def count_days(

@@ -28,7 +28,7 @@ DAY = START.date()
 HZ = 10.0
 
 # One truck a clip and seconds of footage: the unlabelled instants are those to be counted.
-OPTIONS = TrainOptions(seed=1, self_training=0)
+OPTIONS = TrainOptions(seed=1, self_training=0, epochs=30, rounds=2)
 
 # Frames that decode (the truth files' own count) and seconds seen: frames ÷ fps, for the clip with
 # variable timing its presentation times (1.86 s to the end of its last frame).

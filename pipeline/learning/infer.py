@@ -45,12 +45,14 @@ class Scorer:
     channels: int
 
     @classmethod
-    def open(cls, ws: Workspace, model_id: str, engine: str = "auto") -> Scorer:
-        """Open a model by id."""
+    def open(
+        cls, ws: Workspace, model_id: str, engine: str = "auto", threads: int = 0
+    ) -> Scorer:
+        """Open a model by id; ``threads`` 0 takes as many as there are cores."""
         card = checkpoints.load_card(ws, model_id)
         shape = card["input"]
         return cls(
-            engine=engines.open_engine(ws, model_id, engine),
+            engine=engines.open_engine(ws, model_id, engine, threads),
             calibration=Calibration.of_card(card),
             width=shape["width"],
             height=shape["height"],
@@ -83,24 +85,43 @@ class _Block:
 
 
 def infer_day(
-    ws: Workspace, camera: Camera, day: dt.date, model_id: str, engine: str = "auto"
+    ws: Workspace,
+    camera: Camera,
+    day: dt.date,
+    model_id: str,
+    engine: str = "auto",
+    threads: int = 0,
 ) -> Path:
     """Score every sampled instant of a camera's local day; return the scores' file.
+
+    ``threads`` 0 takes as many as there are cores.
 
     Raises:
         NotFoundError: the day was not ingested, or there is no such model.
         FootageError: a clip that passed ingest cannot be decoded any more.
     """
-    clips = store.read_table(ws.clips(camera.id, day), CLIPS).to_pylist()
     target = ws.scores(camera.id, day, model_id)
-    digest, note = _made_from(ws, camera, clips, model_id, engine), target.with_suffix(".json")
-    if target.is_file() and note.is_file() and store.read_json(note) == digest:
+    if is_scored(ws, camera, day, model_id, engine):
         return target
-    scorer = Scorer.open(ws, model_id, engine)
+    clips = store.read_table(ws.clips(camera.id, day), CLIPS).to_pylist()
+    scorer = Scorer.open(ws, model_id, engine, threads)
     rows = list(_day_rows(ws, camera, day, clips, scorer))
     store.write_table(target, _table(rows, camera.id, model_id), SCORES)
-    store.write_json(note, digest)
+    digest = _made_from(ws, camera, clips, model_id, engine)
+    store.write_json(target.with_suffix(".json"), digest)
     return target
+
+
+def is_scored(
+    ws: Workspace, camera: Camera, day: dt.date, model_id: str, engine: str = "auto"
+) -> bool:
+    """Tell whether a day's scores are there, made from the clips, zones and model of now."""
+    target = ws.scores(camera.id, day, model_id)
+    note = target.with_suffix(".json")
+    if not (target.is_file() and note.is_file()):
+        return False
+    clips = store.read_table(ws.clips(camera.id, day), CLIPS).to_pylist()
+    return bool(store.read_json(note) == _made_from(ws, camera, clips, model_id, engine))
 
 
 def _day_rows(
