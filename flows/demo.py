@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CAMPAIGN = "demo"
 FRAMES_PER_CAMERA = 400
 VOTES = 5
+FINISH = 2.0  # half of the recipe's, for the ten minutes that a demonstration may take
 
 
 def run(ws: Workspace, days: int, seed: int) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def _train(ws: Workspace, seed: int) -> str:
     from pipeline.learning.options import TrainOptions
     from pipeline.learning.train import train_campaigns
 
-    return train_campaigns(ws, [CAMPAIGN], TrainOptions(seed=seed))
+    return train_campaigns(ws, [CAMPAIGN], TrainOptions(seed=seed, finish=FINISH))
 
 
 def _beside_truth(ws: Workspace) -> list[dict[str, Any]]:

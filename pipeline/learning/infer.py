@@ -45,9 +45,7 @@ class Scorer:
     channels: int
 
     @classmethod
-    def open(
-        cls, ws: Workspace, model_id: str, engine: str = "auto", threads: int = 0
-    ) -> Scorer:
+    def open(cls, ws: Workspace, model_id: str, engine: str = "auto", threads: int = 0) -> Scorer:
         """Open a model by id; ``threads`` 0 takes as many as there are cores."""
         card = checkpoints.load_card(ws, model_id)
         shape = card["input"]

@@ -65,6 +65,9 @@ class TrainOptions:
     self_training: int | None = _knob(None, "unlabelled instants per camera zone to learn from too")
     rounds: int | None = _knob(None, "cross-fitted teachers behind the final network; 0 is none")
     refit: float | None = _knob(None, "share of the epochs taught on all labels, after measuring")
+    finish: float | None = _knob(
+        None, "pictures the last networks see, in multiples of what each teacher saw"
+    )
     trust: float = _knob(0.8, "how far teachers may overrule a label they never saw; 0 is never")
     device: str = _knob("auto", "where to train", DEVICES)
     engine: str = _knob("auto", "inference engine; auto is the fastest that agrees", ENGINES)

@@ -30,6 +30,7 @@ _COMMON: dict[str, Any] = {
     "rounds": 0,
     "self_training": 0,
     "refit": 0.0,
+    "finish": 1.0,
     "minutes": None,
 }
 
@@ -56,6 +57,8 @@ _RECIPES: dict[Kind, dict[str, Any]] = {
         "augment": 0.7,
         "rounds": 4,
         "self_training": 600,
+        "finish": 4.0,
+        "batch_size": 32,
     },
 }
 

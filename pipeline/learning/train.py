@@ -35,7 +35,7 @@ from pipeline.store import Workspace
 
 ENOUGH_RANDOM = 60  # randomly drawn labels from which to read the natural prevalence
 PUPILS = 2
-RECIPE = 6  # raised when the same options begin to mean another training
+RECIPE = 7  # raised when the same options begin to mean another training
 
 Floats = NDArray[np.float64]
 
@@ -250,10 +250,11 @@ class _Course:
         _, height, width = self.pixels.shape[1:]
         if not per_zone or not self.days:
             return no_windows(height, width)
-        at: dict[str, list[float]] = {}
-        for camera, captured in zip(self.labelled.cameras, self.labelled.captured_s, strict=True):
-            at.setdefault(camera, []).append(float(captured))
-        return read_windows(self.ws, self.days, at, per_zone, height, width, self.options.seed)
+        labelled, at = self.labelled, self.labelled.captured_s.tolist()
+        places: dict[str, list[tuple[float, str]]] = {}
+        for camera, zone, captured in zip(labelled.cameras, labelled.zones, at, strict=True):
+            places.setdefault(camera, []).append((captured, zone))
+        return read_windows(self.ws, self.days, places, per_zone, height, width, self.options.seed)
 
     def _opinions(self, teachers: Sequence[TruckNet], windows: Windows) -> Floats:
         """Return the teachers' joint logits of unlabelled instants, smoothed over neighbours."""
@@ -262,9 +263,17 @@ class _Course:
         return windows.smoothed(np.mean(opinions, axis=0))
 
     def _self_taught(self, windows: Windows, logits: Floats, fitted: Calibration) -> Lesson:
-        """Return unlabelled instants with the teachers' opinion as target."""
+        """Return unlabelled instants with the belief in a truck as target.
+
+        Bayes' rule in log odds: how common trucks are where the instant was drawn (on the road, or
+        among what was chosen for labelling), what teachers see, what a label close by says.
+        """
         pixels = torch.from_numpy(windows.pixels[:, : self.spec.channels].copy())
-        z = logits / fitted.temperature + fitted.bias
+        labelled, chosen = self.labelled, float(self.labelled.p.mean())
+        prior = np.where(windows.random, fitted.natural, min(max(chosen, 1e-3), 1 - 1e-3))
+        said = np.log(calibration.likelihood_ratio(labelled.p, chosen, max(fitted.flaw, 0.01)))
+        z = logits / fitted.temperature + fitted.bias + np.log(prior / (1 - prior))
+        z = z + windows.vouched(labelled, said)
         doubt = np.clip(1.25 - np.abs(z), 0.0, 1.0)  # half of both is no lesson
         return Lesson(
             pixels,
@@ -273,9 +282,9 @@ class _Course:
         )
 
     def _final_epochs(self, n: int, free: Lesson) -> int:
-        """Return epochs that show half as many pictures again as each teacher saw labels."""
-        epochs = int(self.options.epochs or 1)
-        return max(2, round(1.5 * epochs * n / (n + len(free)))) if len(free) else epochs
+        """Return epochs that show ``finish`` times as many pictures as each teacher saw."""
+        epochs, times = int(self.options.epochs or 1), float(self.options.finish or 1.0)
+        return max(2, round(times * epochs * n / (n + len(free)))) if len(free) else epochs
 
     def card(self, net: TruckNet, held_out: HeldOut, sizes: dict[str, int]) -> dict[str, Any]:
         """Say what the model is, what it learned from and how good it was on what it never saw."""

@@ -21,6 +21,7 @@ from pipeline.cameras import Registry
 from pipeline.domain import Camera, Span
 from pipeline.footage import video
 from pipeline.learning import pictures
+from pipeline.learning.dataset import Labelled
 from pipeline.progress import track
 from pipeline.schemas import CLIPS
 from pipeline.store import Workspace
@@ -28,20 +29,23 @@ from pipeline.store import Workspace
 WINDOW_S = 12.0
 ABOUT_S = 0.8
 WINDOW_HZ = 4.0
+UNLIKE = 18  # grey levels off the background: beyond noise and compression
+LEAST_SHARE = 0.03  # of the crop, below which no vehicle is in it
 
 
 @dataclass(frozen=True)
 class Windows:
     """``pixels`` ``uint8[n, 6, h, w]`` in order of time; ``window`` ``int[n]`` numbers the runs.
 
-    ``random`` ``bool[n]`` marks instants drawn without regard to what they show; ``cameras`` and
-    ``captured_s`` (POSIX seconds) say where and when.
+    ``random`` ``bool[n]`` marks instants drawn without regard to what they show; ``cameras``,
+    ``zones`` and ``captured_s`` (POSIX seconds) say where and when.
     """
 
     pixels: NDArray[np.uint8]
     window: NDArray[np.int64]
     random: NDArray[np.bool_]
     cameras: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
     captured_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
@@ -61,6 +65,29 @@ class Windows:
         weight[:-1] += same
         return np.asarray(total / weight, dtype=np.float64)
 
+    def vouched(self, labelled: Labelled, said: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what labels close by say of each instant, in log odds; 0 where there is none.
+
+        ``said`` ``float64[m]`` is the log likelihood ratio of each label. It carries over to other
+        instants of its zone as far as they show as much of a vehicle, and fades with time: most
+        likely it is the same vehicle in another place. An empty road vouches for nothing.
+        """
+        heard = np.zeros(len(self))
+        mine, theirs = _vehicle_share(self.pixels), _vehicle_share(labelled.pixels)
+        rows: dict[tuple[str, str], list[int]] = {}
+        for row, place in enumerate(zip(self.cameras, self.zones, strict=True)):
+            rows.setdefault(place, []).append(row)
+        for i, place in enumerate(zip(labelled.cameras, labelled.zones, strict=True)):
+            here = np.array(rows.get(place, []), dtype=np.int64)
+            away = np.abs(self.captured_s[here] - labelled.captured_s[i])
+            here, away = here[away < ABOUT_S], away[away < ABOUT_S]
+            if theirs[i] < LEAST_SHARE or not len(here):
+                continue
+            alike = np.minimum(mine[here], theirs[i]) / np.maximum(mine[here], theirs[i])
+            says = said[i] * (1 - away / ABOUT_S) * alike
+            heard[here] = np.where(np.abs(says) > np.abs(heard[here]), says, heard[here])
+        return heard
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -70,18 +97,22 @@ class _Run:
     at: NDArray[np.float64]
     random: bool
     camera: str
+    zone: str
 
 
 @dataclass(frozen=True)
 class _Block:
-    """A stretch of a clip with one background, and the spans to read of it (bool: at random)."""
+    """A stretch of a clip with one background, and the spans to read of it.
+
+    A span belongs to one zone, or to all of them ("") where it was drawn at random.
+    """
 
     path: Path
     camera: Camera
     size: tuple[int, int]
     started_s: float
     stretch: Span
-    spans: tuple[tuple[float, float, bool], ...]
+    spans: tuple[tuple[float, float, str], ...]
 
 
 def training_days(
@@ -99,23 +130,23 @@ def training_days(
 def read_windows(
     ws: Workspace,
     days: dict[str, list[dt.date]],
-    labelled_s: dict[str, list[float]],
+    labelled: dict[str, list[tuple[float, str]]],
     per_zone: int,
     height: int,
     width: int,
     seed: int,
 ) -> Windows:
-    """Read about ``per_zone`` random instants of each zone, and those about labelled ones there.
+    """Read about ``per_zone`` random instants of each zone, and those about every labelled one.
 
-    ``labelled_s`` holds, per camera, when labelled frames were captured (POSIX seconds). Pictures
-    are scaled to ``height`` by ``width``. Days without ingested clips give none.
+    ``labelled`` holds, per camera, when (POSIX seconds) and in which zone frames were labelled.
+    Pictures are scaled to ``height`` by ``width``. Days without ingested clips give none.
     """
     registry = cameras.load(ws.cameras_toml)
     blocks = [
         block
         for camera_id, dates in days.items()
         for block in _drawn(
-            ws, registry, camera_id, dates, labelled_s.get(camera_id, []), per_zone, seed
+            ws, registry, camera_id, dates, labelled.get(camera_id, []), per_zone, seed
         )
     ]
     runs = [run for block in track(blocks, "unlabelled") for run in _runs(block, height, width)]
@@ -127,6 +158,7 @@ def read_windows(
         window=np.repeat(np.arange(len(runs)), lengths),
         random=np.repeat([run.random for run in runs], lengths),
         cameras=tuple(np.repeat([run.camera for run in runs], lengths).tolist()),
+        zones=tuple(np.repeat([run.zone for run in runs], lengths).tolist()),
         captured_s=np.concatenate([run.at for run in runs]),
     )
 
@@ -137,16 +169,28 @@ def no_windows(height: int, width: int) -> Windows:
     return Windows(pixels, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool))
 
 
+def _vehicle_share(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the share of each picture ``uint8[n, 6, h, w]`` that differs from its background."""
+    share = np.zeros(len(pixels))
+    if pixels.shape[1] < 6:
+        return share
+    for first in range(0, len(pixels), 1000):
+        part = pixels[first : first + 1000].astype(np.int16)
+        unlike = np.abs(part[:, :3] - part[:, 3:6]).mean(axis=1) > UNLIKE
+        share[first : first + 1000] = unlike.mean(axis=(1, 2))
+    return share
+
+
 def _drawn(
     ws: Workspace,
     registry: Registry,
     camera_id: str,
     dates: Sequence[dt.date],
-    labelled_s: Sequence[float],
+    labelled: Sequence[tuple[float, str]],
     per_zone: int,
     seed: int,
 ) -> list[_Block]:
-    """Draw blocks evenly from a camera's days, random windows and labelled instants in them."""
+    """Draw random windows evenly from a camera's days; take every labelled instant with them."""
     rng = np.random.default_rng([seed, *camera_id.encode()])
     found = [
         (clip, registry.camera(camera_id, day), stretch)
@@ -160,31 +204,32 @@ def _drawn(
     wanted = max(1, round(per_zone / (WINDOW_S * WINDOW_HZ)))
     order = rng.permutation(len(found))
     blocks = []
-    for i, number in enumerate(order[:wanted]):
+    for i, number in enumerate(order):
         clip, camera, stretch = found[number]
         repeats = wanted // len(found) + (i < wanted % len(found))
         room = max(stretch[1] - stretch[0] - WINDOW_S, 0.0)
-        starts = sorted(stretch[0] + rng.random(max(repeats, 1)) * room)
-        size = (clip["width_px"], clip["height_px"])
-        spans = [(start, min(start + WINDOW_S, stretch[1]), True) for start in starts]
+        starts = sorted(stretch[0] + rng.random(repeats) * room)
         started_s = clip["started_at"].timestamp()
-        spans += _about(labelled_s, started_s, stretch)
-        blocks.append(_Block(ws.root / clip["uri"], camera, size, started_s, stretch, tuple(spans)))
+        spans = [(start, min(start + WINDOW_S, stretch[1]), "") for start in starts]
+        spans += _about(labelled, started_s, stretch)
+        if spans:
+            path, size = ws.root / clip["uri"], (clip["width_px"], clip["height_px"])
+            blocks.append(_Block(path, camera, size, started_s, stretch, tuple(spans)))
     return blocks
 
 
 def _about(
-    labelled_s: Sequence[float], started_s: float, stretch: Span
-) -> list[tuple[float, float, bool]]:
-    """Return the spans about labelled instants of one block, those that touch joined."""
-    spans: list[tuple[float, float, bool]] = []
-    for at in sorted(t - started_s for t in labelled_s):
+    labelled: Sequence[tuple[float, str]], started_s: float, stretch: Span
+) -> list[tuple[float, float, str]]:
+    """Return the spans about labelled instants of one block, those of a zone that touch joined."""
+    spans: list[tuple[float, float, str]] = []
+    for zone, at in sorted((zone, at - started_s) for at, zone in labelled):
         if not stretch[0] <= at < stretch[1]:
             continue
         low, high = max(at - ABOUT_S, stretch[0]), min(at + ABOUT_S, stretch[1])
-        if spans and low <= spans[-1][1]:
+        if spans and spans[-1][2] == zone and low <= spans[-1][1]:
             low = spans.pop()[0]
-        spans.append((low, high, False))
+        spans.append((low, high, zone))
     return spans
 
 
@@ -214,12 +259,13 @@ def _runs(block: _Block, height: int, width: int) -> Iterator[_Run]:
     for z in range(len(crops)):
         empty = view.background(np.stack([seen[i][1][z] for i in calm]))
         road = pictures.scaled(empty, width, height).transpose(2, 0, 1)
-        for start, end, random in block.spans:
+        name = block.camera.zones[z].name
+        for start, end, only in block.spans:
             rows = np.flatnonzero((at >= start) & (at < end))
-            if not len(rows):
+            if not len(rows) or only not in ("", name):
                 continue
             run = np.empty((len(rows), 6, height, width), dtype=np.uint8)
             run[:, 3:] = road
             for k, i in enumerate(rows):
                 run[k, :3] = pictures.scaled(seen[i][1][z], width, height).transpose(2, 0, 1)
-            yield _Run(run, block.started_s + at[rows], random, block.camera.id)
+            yield _Run(run, block.started_s + at[rows], not only, block.camera.id, name)
