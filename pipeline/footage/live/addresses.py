@@ -188,7 +188,6 @@ class Door:
         self._lock = threading.Lock()
         self._shut = threading.Event()
 
-    @property
     def is_shut(self) -> bool:
         """Whether no more connections are wanted."""
         return self._shut.is_set()
@@ -230,7 +229,7 @@ class Door:
         with self._lock:
             self._open.add(line)
         try:
-            if self.is_shut:
+            if self.is_shut():
                 raise OSError("stopped")
             line.settimeout(self.read_s)
             yield line

@@ -27,6 +27,7 @@ from pipeline.ingest import clip_start, precise_start
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
+    from av.stream import Stream
     from av.video.stream import VideoStream
 
     from pipeline.domain import Camera
@@ -35,7 +36,7 @@ SUFFIX = ".mkv"
 _MILLISECOND = Fraction(1, 1000)
 _OPTIONS = {"cluster_time_limit": "0", "flush_packets": "1"}  # every picture goes to disk at once
 
-AddStream = Callable[["OutputContainer"], "VideoStream"]
+AddStream = Callable[["OutputContainer"], "Stream"]
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,10 @@ class OpenClip:
         decoded = max(decoded, self._last_dts)
         if decoded > shown:  # a picture whose time has passed: it has no place
             return
+        lasts_s = packet.duration * packet.time_base if packet.duration and packet.time_base else 0
         packet.stream = self._stream
         packet.time_base = _MILLISECOND
+        packet.duration = round(lasts_s * 1000)
         packet.pts, packet.dts = shown, decoded
         self._last_dts = decoded
         with _told(self._part):

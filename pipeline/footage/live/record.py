@@ -204,7 +204,7 @@ def _keep(root: Path, child: _Child) -> None:
             note(f"{child.camera_id}: its recorder died ({code}); again in {_RESTART_S:g} s")
     if child.process is None and not child.refused and time.monotonic() >= child.due:
         child.process = subprocess.Popen(
-            [sys.executable, "-m", __spec__.parent + ".recorder", str(root), child.camera_id],
+            [sys.executable, "-m", "pipeline.footage.live.recorder", str(root), child.camera_id],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             env=_environment(),
@@ -220,8 +220,7 @@ def _environment() -> dict[str, str]:
 def _listen(children: list[_Child], wait_s: float) -> None:
     """Take what the children say within ``wait_s``."""
     lines = {c.process.stdout: c for c in children if c.process and c.process.stdout}
-    ready = select.select(list(lines), [], [], wait_s)[0] if lines else time.sleep(wait_s) or []
-    for line in ready:
+    for line in select.select(list(lines), [], [], wait_s)[0]:
         chunk = os.read(line.fileno(), 1 << 16)
         lines[line].heard(chunk)
         if not chunk:

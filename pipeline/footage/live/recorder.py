@@ -92,19 +92,19 @@ class Recorder:
         """
         with _alone(self._folder, self._camera.id):
             wait_s = FIRST_WAIT_S
-            while not self._door.is_shut:
+            while not self._door.is_shut():
                 before = self.tally.pictures
                 try:
                     self._salvage()
                     self._connection()
-                    told = "the source ended"
+                    told = "the source ended."
                 except RefusedError as error:
                     told = str(error)
                     if not self.tally.pictures:
                         raise
                 except _FAILURES as error:
                     told = _words(error)
-                if self._door.is_shut:
+                if self._door.is_shut():
                     break
                 wait_s = FIRST_WAIT_S if self.tally.pictures > before else wait_s
                 self._failed(told, wait_s)
@@ -157,8 +157,6 @@ class Recorder:
         try:
             for packet in source.container.demux(source.stream):
                 writing.take(packet)
-                if self._door.is_shut:
-                    break
         finally:
             self.tally.pictures += writing.pictures
             writing.close()

@@ -17,16 +17,16 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
 import av
+from av.container import InputContainer
 
 from pipeline.errors import FootageError
+from pipeline.footage.live.addresses import RefusedError
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
-
     from pipeline.footage.live.addresses import Address, Door
 
 MAX_REDIRECTS = 5
@@ -112,7 +112,7 @@ class Relay:
                 self.upstream.sendall(chunk)
 
 
-def answers(source: socket.SocketIO) -> Iterator[bytes]:  # type: ignore[type-arg]
+def answers(source: BinaryIO) -> Iterator[bytes]:
     """Yield what a server sends: answers written anew, and pictures whole.
 
     Raises:
@@ -158,7 +158,7 @@ class _Picture:
         return held
 
 
-def _answer(first: bytes, source: socket.SocketIO) -> bytes:  # type: ignore[type-arg]
+def _answer(first: bytes, source: BinaryIO) -> bytes:
     """Read an answer and write it anew, without a way to elsewhere.
 
     Raises:
@@ -184,7 +184,7 @@ def _answer(first: bytes, source: socket.SocketIO) -> bytes:  # type: ignore[typ
     return b"\r\n".join([*head, *kept, b"", body])
 
 
-def _lines(first: bytes, source: socket.SocketIO) -> Iterator[bytes]:  # type: ignore[type-arg]
+def _lines(first: bytes, source: BinaryIO) -> Iterator[bytes]:
     """Yield an answer's lines up to the empty one."""
     for _ in range(_MOST_LINES):
         line = first + source.readline(_LONGEST_LINE)
@@ -213,11 +213,15 @@ def opened(door: Door, address: Address) -> Iterator[InputContainer]:
             try:
                 with _demuxer(relay, address, door) as container:
                     yield container
+                if isinstance(relay.failure, OSError | FootageError):
+                    raise relay.failure
                 return
             except _RedirectedError as error:
                 address = address.leads_to(error.location)
                 if address.scheme != "rtsp":
-                    raise FootageError(f"{address.shown} is not an rtsp address.") from None
+                    raise RefusedError(
+                        f"a redirect from rtsp to {address.scheme} is refused."
+                    ) from None
             finally:
                 relay.close()
     raise FootageError(f"{address.shown} redirects more than {MAX_REDIRECTS} times.")
@@ -226,7 +230,10 @@ def opened(door: Door, address: Address) -> Iterator[InputContainer]:
 def _demuxer(relay: Relay, address: Address, door: Door) -> InputContainer:
     limits = (door.open_s * 2, door.read_s)
     try:
-        return av.open(relay.url(address), format="rtsp", options=OPTIONS, timeout=limits)
+        container: InputContainer = av.open(
+            relay.url(address), format="rtsp", options=OPTIONS, timeout=limits
+        )
+        return container
     except av.FFmpegError as error:
         if relay.failure is not None:
             raise relay.failure from None

@@ -31,7 +31,7 @@ from pipeline.footage.live.fetching import fetch
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
-    from av.video.stream import VideoStream
+    from av.stream import Stream
 
     from pipeline.domain import Camera
     from pipeline.footage.live.addresses import Address, Door
@@ -179,11 +179,10 @@ class StillClips:
         )
 
     def _begin(self, still: Still) -> None:
-        def add_stream(container: OutputContainer) -> VideoStream:
+        def add_stream(container: OutputContainer) -> Stream:
             rate = 1 / Fraction(pause_s(self._camera)).limit_denominator(1000)
-            stream = container.add_mux_stream("mjpeg", rate=rate)
-            stream.width, stream.height = still.width, still.height
-            return stream
+            size = {"width": still.width, "height": still.height}
+            return container.add_mux_stream("mjpeg", rate, **size)
 
         started_at = dt.datetime.fromtimestamp(still.fetched_at, dt.UTC)
         self._clip = OpenClip(self._folder, self._camera, started_at, add_stream)
@@ -227,7 +226,7 @@ def watched(asker: Asker, clips: StillClips, every_s: float) -> None:
         OSError: the network fails again and again.
     """
     failures, due = 0, time.monotonic()
-    while not asker.door.is_shut:
+    while not asker.door.is_shut():
         try:
             still = asker.ask()
             failures = 0
@@ -235,7 +234,7 @@ def watched(asker: Asker, clips: StillClips, every_s: float) -> None:
                 clips.take(still)
         except (OSError, FootageError):
             failures += 1
-            if failures >= FAILURES or asker.door.is_shut:
+            if failures >= FAILURES or asker.door.is_shut():
                 raise
         due = max(due + every_s, time.monotonic())
         asker.door.pause(due - time.monotonic())
