@@ -91,7 +91,7 @@ class OpenClip:
         self.started_at = started_at
         self._pictures = 0
         self._last_s = self._step_s = 0.0
-        self._last_dts = -(1 << 62)
+        self._last_dts = 0
         with _told(folder):
             self.path = _free_path(folder, camera, started_at)
             self._part = store.part_of(self.path)
@@ -101,13 +101,13 @@ class OpenClip:
         self._stream = add_stream(self._container)
 
     def put(self, packet: av.Packet, at_s: float, decoded_at_s: float | None = None) -> None:
-        """Add a picture, shown and (where pictures are reordered) decoded so long after the start.
+        """Add a picture, shown and (if that is known) decoded so long after the start.
 
         Raises:
             StoreError: the disk is full.
         """
         shown = round(at_s * 1000)
-        decoded = shown if decoded_at_s is None else round(decoded_at_s * 1000)
+        decoded = self._last_dts if decoded_at_s is None else round(decoded_at_s * 1000)
         decoded = max(decoded, self._last_dts)
         if decoded > shown:  # a picture whose time has passed: it has no place
             return

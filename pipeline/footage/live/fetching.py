@@ -85,9 +85,9 @@ def _once(
         asking = _Line(address, line)
         try:
             asking.request("GET", address.target, headers={**sent, **headers})
-            answer = asking.getresponse()
-            found = {name.lower(): value for name, value in answer.getheaders()}
-            body = _body(answer, address, max_bytes, time.monotonic() + whole_s)
+            with asking.getresponse() as answer:
+                found = {name.lower(): value for name, value in answer.getheaders()}
+                body = _body(answer, address, max_bytes, time.monotonic() + whole_s)
         except (http.client.HTTPException, ValueError) as error:
             told = type(error).__name__
             raise FootageError(f"{address.shown} broke off its answer ({told}).") from None

@@ -151,7 +151,7 @@ class StillClips:
         at_s = still.fetched_at - self._first.fetched_at
         packet = av.Packet(still.jpeg)
         packet.is_keyframe = True
-        self._clip.put(packet, at_s)
+        self._clip.put(packet, at_s, at_s)
         self._write_down(still, at_s)
         self._last_s = at_s
         self.pictures += 1

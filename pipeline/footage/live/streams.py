@@ -15,6 +15,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ CLIP_S = 600.0
 SETTLE_S = 0.3
 JUMP_S = 10.0
 DRIFT_S = 2.0
+N_EARLY = 5  # FFmpeg gives the first picture of an RTSP source no time
 _WINDOW_S = 60.0
 
 
@@ -137,7 +139,8 @@ class Clips:
         self._on_clip, self._clip_s, self._clock = on_clip, clip_s, clock
         self._started_at = source.started_at
         self._anchor: Anchor | None = None
-        self._held: list[tuple[Any, float, float]] = []
+        self._early: list[tuple[Any, float | None]] | None = []
+        self._held: list[tuple[Any, float, float | None]] = []
         self._settled_at = clock() + SETTLE_S
         self._clip: OpenClip | None = None
         self._first_s = self._last_s = 0.0
@@ -149,17 +152,40 @@ class Clips:
         Raises:
             StoreError: the disk is full.
         """
-        time_s = packet.dts if packet.pts is None else packet.pts
-        if not packet.size or time_s is None:
+        if not packet.size:
             return
-        shown_s = float(time_s * packet.time_base)
-        decoded_s = shown_s if packet.dts is None else float(packet.dts * packet.time_base)
+        shown = packet.dts if packet.pts is None else packet.pts
+        shown_s = None if shown is None else float(shown * packet.time_base)
+        if self._early is not None:
+            self._early.append((packet, shown_s))
+            self._begin_when_timed(N_EARLY)
+        elif shown_s is not None:
+            self._take(packet, shown_s)
+
+    def _begin_when_timed(self, n: int) -> None:
+        """Wait, where the first pictures have no times, until ``n`` have told how far apart."""
+        early = self._early or []
+        timed = sorted(shown_s for _, shown_s in early if shown_s is not None)
+        if not timed or (len(timed) < len(early) and len(timed) < n):
+            return
+        self._early = None
+        steps = [b - a for a, b in pairwise(timed) if b > a]
+        untimed = [packet for packet, shown_s in early if shown_s is None]
+        for place, packet in enumerate(untimed if steps else []):
+            self._take(packet, timed[0] - (len(untimed) - place) * min(steps))
+        for packet, shown_s in early:
+            if shown_s is not None:
+                self._take(packet, shown_s)
+
+    def _take(self, packet: Any, shown_s: float) -> None:  # noqa: ANN401 - see take
+        decoded_s = None if packet.dts is None else float(packet.dts * packet.time_base)
+        at_s = shown_s if decoded_s is None else decoded_s
         if self._anchor is None:
             known = None if self._started_at is None else self._started_at - shown_s
             self._anchor = Anchor(known)
-        elif abs(decoded_s - self._last_s) > JUMP_S or decoded_s < self._last_s - 1.0:
-            self._jumped(shown_s)
-        self._last_s = decoded_s
+        elif abs(at_s - self._last_s) > JUMP_S or at_s < self._last_s - 1.0:
+            self._jumped()
+        self._last_s = at_s
         self._anchor.arrived(self._clock(), shown_s)
         self._held.append((packet, shown_s, decoded_s))
         if self._started_at is not None or self._clock() >= self._settled_at:
@@ -172,13 +198,15 @@ class Clips:
             StoreError: the disk is full.
         """
         try:
+            self._begin_when_timed(2)
             self._release()
         finally:
             self._end()
 
-    def _jumped(self, shown_s: float) -> None:
+    def _jumped(self) -> None:
         """The stream's times begin anew: so does the clip, and what ties them to the clock."""
-        self.close()
+        self._release()
+        self._end()
         self._anchor, self._started_at = Anchor(), None
         self._settled_at = self._clock() + SETTLE_S
 
@@ -188,7 +216,8 @@ class Clips:
             if packet.is_keyframe and (self._clip is None or self._is_full(shown_s)):
                 self._begin(shown_s)
             if self._clip is not None and shown_s >= self._first_s:
-                self._clip.put(packet, shown_s - self._first_s, decoded_s - self._first_s)
+                decoded_s = None if decoded_s is None else decoded_s - self._first_s
+                self._clip.put(packet, shown_s - self._first_s, decoded_s)
                 self.pictures += 1
 
     def _is_full(self, shown_s: float) -> bool:

@@ -82,6 +82,7 @@ class RtspServer:
         self.given: list[list[int]] = []  # per connection, the pictures sent whole
         self.requests: list[bytes] = []
         self.redirect: str | None = None
+        self.from_keyframe = False  # many cameras send a burst of what was, from a keyframe on
         outer = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -137,7 +138,8 @@ class RtspServer:
         until = time.time() + self.lives_s()
         whole: list[int] = []
         self.given.append(whole)
-        sequence, number = 0, self.film.now
+        now = self.film.now
+        sequence, number = 0, now - now % GOP if self.from_keyframe else now
         while number < len(self.film.nals):
             time.sleep(max(self.film.at(number) - time.time(), 0))
             frames = _framed(self.film.nals[number], number * 90_000 // FPS, sequence)
