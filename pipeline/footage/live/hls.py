@@ -126,7 +126,7 @@ class Feed:
     def _joined(self, address: Address, next_number: int | None) -> tuple[Listing, int]:
         """Look until the playlist moves on; return it and the piece to begin with."""
         first = listing = look(self._door, address, self._clock)
-        until = first.looked_at + GIVE_UP_S
+        until = first.looked_at + GIVE_UP_S + first.patience_s * 8
         while listing.newest <= first.newest:
             if listing.ended:
                 raise FootageError(f"{first.address.shown} has ended: nothing live.")

@@ -196,9 +196,11 @@ def _watch(root: Path, children: list[_Child], stop: threading.Event, until: flo
 
 def _keep(root: Path, child: _Child) -> None:
     """Start a child that does not run; one that died gets a pause first."""
-    if child.process is not None and child.process.poll() is not None and not child.text:
+    if child.process is not None and child.process.poll() is not None:
+        said, _ = child.process.communicate()
+        child.heard(said)
         code, child.process = child.process.returncode, None
-        child.before, child.now = child.tally(), None
+        child.before, child.now, child.text = child.tally(), None, b""
         child.due = time.monotonic() + _RESTART_S
         if not child.refused:
             note(f"{child.camera_id}: its recorder died ({code}); again in {_RESTART_S:g} s")

@@ -90,6 +90,8 @@ class Recorder:
             RefusedError: the address is refused, and nothing was ever recorded from it.
             InputError: another recorder is at work on this camera.
         """
+        with contextlib.suppress(OSError):  # one that is refused leaves nothing behind
+            self._door.numbers(self._address)
         with _alone(self._folder, self._camera.id):
             wait_s = FIRST_WAIT_S
             while not self._door.is_shut():

@@ -12,6 +12,7 @@ import datetime as dt
 import random
 import socket
 import socketserver
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -192,7 +193,11 @@ def _framed(nals: list[bytes], at: int, sequence: int) -> list[bytes]:
 class HttpServer:
     """``GET`` answered by a function of the path; ``cut`` tells which answers break off."""
 
-    def __init__(self, answer: Callable[[str], tuple[int, dict[str, str], bytes]]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[str], tuple[int, dict[str, str], bytes]],
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.asked: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.cut: Callable[[str], bool] = lambda path: False
@@ -215,6 +220,9 @@ class HttpServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        if context is not None:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.port = self._server.server_address[1]
 

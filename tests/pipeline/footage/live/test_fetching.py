@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +50,39 @@ def test_an_answer_that_is_no_use(
         fetch(Door(True, read_s=2.0), address, max_bytes=1000)
     assert "hunter2" not in str(failed.value)
     assert len(server.asked) == (MAX_REDIRECTS + 1 if status == 302 else 1)
+    server.close()
+
+
+def certified(folder: Path, host: str) -> tuple[Path, Path]:
+    """A key and a certificate for ``host``, signed by itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    wanted = ["-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}", "-days", "2"]
+    made = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
+    command = ["openssl", "req", "-x509", *made, *wanted]
+    subprocess.run(command, check=True, capture_output=True)
+    return key, certificate
+
+
+@pytest.mark.parametrize("name", ["camera.example", "other.example"])
+def test_a_certificate_is_the_names_whatever_the_number(
+    name: str, servers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = certified(tmp_path, "camera.example")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = servers.http(lambda path: (200, {}, b"still"), context)
+    door = Door(True, resolve=lambda host, port: ["127.0.0.1"])
+    address = read(f"https://{name}:{server.port}/a.jpg")
+    if name == "camera.example":
+        assert fetch(door, address).body == b"still"
+        assert server.headers[0]["host"] == f"camera.example:{server.port}"
+    else:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            fetch(door, address)
+        assert server.asked == []
     server.close()
 
 

@@ -27,7 +27,7 @@ from pipeline.domain import Camera
 from pipeline.errors import ConfigError, InputError
 from pipeline.exposure import seconds, shift, union
 from pipeline.footage import video
-from pipeline.footage.live import clips, record, streams
+from pipeline.footage.live import clips, record, stills, streams
 from pipeline.ingest import ingest
 from pipeline.store import Workspace
 
@@ -152,7 +152,7 @@ def picture(number: int) -> bytes:
 
 
 def test_stills_become_a_clip_that_is_read_like_any(ws: Workspace, servers: Any) -> None:
-    stills = [picture(n) for n in range(4)]
+    taken = [picture(n) for n in range(4)]
     order = [0, 0, 1, 1, 1, 2, 3]
     asked: list[int] = []
 
@@ -161,7 +161,7 @@ def test_stills_become_a_clip_that_is_read_like_any(ws: Workspace, servers: Any)
         said = {"Last-Modified": f"still {asked[-1]}", "ETag": f'"{asked[-1]}"'}
         if server.headers[-1].get("if-none-match") == f'"{asked[-1]}"' and len(asked) != 4:
             return 304, {"Content-Length": "0"}, b""
-        return 200, said, stills[asked[-1]]
+        return 200, said, taken[asked[-1]]
 
     server = servers.http(answer)
     server.cut = lambda path: len(asked) == 6  # breaks off; asked again, it is the next
@@ -180,7 +180,7 @@ def test_stills_become_a_clip_that_is_read_like_any(ws: Workspace, servers: Any)
     assert [at - fetched[0] for at in fetched] == pytest.approx(offsets, abs=0.002)
     frames = list(video.read_at(path, [offset + 0.01 for offset in offsets]))
     for frame, number in zip(frames, (0, 1, 3), strict=True):
-        shown = np.asarray(Image.open(io.BytesIO(stills[number])).convert("RGB"), np.int16)
+        shown = np.asarray(Image.open(io.BytesIO(taken[number])).convert("RGB"), np.int16)
         assert np.abs(shown - frame.rgb).mean() < 25  # of chroma; another still is 80 away
     covered, statuses = exposure_s(ws, registry)
     assert statuses == {"ok"}
@@ -197,6 +197,17 @@ def test_what_is_no_whole_jpeg_is_not_recorded(body: bytes, ws: Workspace, serve
     assert recording.stop().clips == 0
     assert not list((ws.root / "footage" / "gate").glob("*.mkv"))
     server.close()
+
+
+def test_a_list_of_stills_is_saved_without_its_half_line(tmp_path: Path) -> None:
+    (tmp_path / ".2026-03-29T100000+0000.jsonl.abcd1234.part").write_text(
+        '{"a": 1}\n{"a": 2}\n{"a"'
+    )
+    (tmp_path / ".2026-03-29T110000+0000.jsonl.abcd1234.part").write_text('{"a"')
+    stills.salvage_lists(tmp_path)
+    (left,) = tmp_path.iterdir()
+    assert left.name == "2026-03-29T100000+0000.jsonl"
+    assert left.read_text() == '{"a": 1}\n{"a": 2}\n'
 
 
 def workspace(root: Path, source: str, **keys: Any) -> Path:
@@ -325,6 +336,7 @@ def test_a_refused_camera_is_one_line(source: str, told: str, tmp_path: Path) ->
     last = error.splitlines()[-1]
     assert last.startswith("error: nothing was recorded. gate: ")
     assert told in last
+    assert [path.name for path in tmp_path.iterdir()] == ["cameras.toml"]
 
 
 @pytest.mark.parametrize("pattern", ["%Y%m%d_%H%M%S", "%Y-%m-%dZ", "%H%M%SZ", "north"])
