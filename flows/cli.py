@@ -16,7 +16,16 @@ from typing import Any
 import click
 
 from flows import campaigns, commandline, published, tools
-from flows.commandline import Context, Day, Instant, Result, check_days, command, over_days
+from flows.commandline import (
+    Context,
+    Day,
+    Duration,
+    Instant,
+    Result,
+    check_days,
+    command,
+    over_days,
+)
 from pipeline.errors import InputError
 from pipeline.learning.options import TrainOptions
 
@@ -39,6 +48,17 @@ def cameras_check(context: Context) -> tuple[Result, str]:
     rows = [{"id": c.id, "site": c.site, "zones": [z.name for z in c.zones]} for c in entries]
     lines = [f"{c.id}: {c.site}, {c.timezone}, {len(c.zones)} zone(s)" for c in entries]
     return {"ok": True, "cameras": rows}, "\n".join([*lines, "ok"])
+
+
+@command(cli, "record")
+@click.option("--camera", "cameras", multiple=True, help="Only this camera; repeatable.")
+@click.option("--for", "for_s", type=Duration(), help="How long, such as 10m; else until Ctrl-C.")
+def record(context: Context, cameras: tuple[str, ...], for_s: float | None) -> tuple[Result, str]:
+    """Write live sources (RTSP, HLS, stills) as closed clips below footage/."""
+    from pipeline.footage.live.record import record
+
+    report = record(context.ws, context.registry, cameras, for_s)
+    return report.as_dict(), report.as_text()
 
 
 @command(cli, "ingest")

@@ -6,6 +6,7 @@ import datetime as dt
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pipeline.cameras import Registry
 
 Result = dict[str, Any]
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
 class Context:
@@ -85,6 +88,29 @@ class Instant(click.ParamType[dt.datetime]):
         from pipeline.localtime import parse_instant
 
         return value if isinstance(value, dt.datetime) else parse_instant(value)
+
+
+class Duration(click.ParamType[float]):
+    """A stretch of time such as ``90s``, ``10m`` or ``1h30m``, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:  # noqa: ANN401
+        """Read the text."""
+        if isinstance(value, int | float):
+            return float(value)
+        match = _DURATION.fullmatch(value.strip().lower())
+        seconds = (
+            sum(
+                float(number) * scale
+                for number, scale in zip(match.groups("0"), (86400, 3600, 60, 1), strict=True)
+            )
+            if match
+            else 0.0
+        )
+        if seconds <= 0:
+            raise InputError(f"{value!r} is not a stretch of time.", "Write 90s, 10m or 1h30m.")
+        return seconds
 
 
 def over_days(function: Callable[..., Any]) -> Callable[..., Any]:

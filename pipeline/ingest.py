@@ -37,6 +37,8 @@ RULES = 3  # raise it when verification judges differently: cached results of ot
 UNPLACED_AT = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".ts", ".wmv", ".asf")
 
+NAMED_WITHIN = dt.timedelta(seconds=5)  # how far a recording's name may be from its true start
+
 _CHUNK_BYTES = 1 << 20
 
 
@@ -120,7 +122,7 @@ def ingest(
         entries = [camera for camera in registry.entries if camera.id == camera_id]
         files = _files(ws, entries)
         if not files:
-            remarks.append(f"{camera_id}: no file matches {entries[-1].source}")
+            remarks.append(f"{camera_id}: no file matches {_pattern(entries[-1])}")
         wanted = _within(files, first_day, last_day)
         found, new = _verified(ws, camera_id, wanted, on_progress)
         decoded += new
@@ -151,6 +153,24 @@ def clip_start(stem: str, camera: Camera) -> dt.datetime | None:
         return start.astimezone(dt.UTC)
     except OverflowError:
         return None
+
+
+def precise_start(named: dt.datetime, told: str) -> dt.datetime:
+    """Return a recording's start with the fractions of a second that its name may leave out.
+
+    ``told`` is the file's own ``creation_time``; one that disagrees with the name is not believed.
+
+    >>> noon = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
+    >>> precise_start(noon, "2026-01-31T12:00:00.250000Z").isoformat()
+    '2026-01-31T12:00:00.250000+00:00'
+    """
+    try:
+        start = dt.datetime.fromisoformat(told)
+    except ValueError:
+        return named
+    if start.tzinfo is None or abs(start - named) > NAMED_WITHIN:
+        return named
+    return start.astimezone(dt.UTC)
 
 
 def clip_id(uri: str) -> str:
@@ -191,15 +211,20 @@ def _files(ws: Workspace, entries: Sequence[Camera]) -> list[_File]:
 
 
 def _matching(ws: Workspace, camera: Camera) -> Iterator[Path]:
-    if "://" in camera.source:  # live: what `record` wrote
-        pattern = f"footage/{camera.id}/**/*"
-        names = [n for n in _glob(ws, pattern) if n.lower().endswith(SUFFIXES)]
-    else:
-        names = _glob(ws, camera.source)
-    for name in names:
+    for name in _glob(ws, _pattern(camera)):
         path = ws.root / name
-        if not path.is_dir():
+        if not path.is_dir() and (not is_live(camera) or name.lower().endswith(SUFFIXES)):
             yield path
+
+
+def is_live(camera: Camera) -> bool:
+    """Tell whether a camera's source is an address; its footage is then what `record` wrote."""
+    return "://" in camera.source
+
+
+def _pattern(camera: Camera) -> str:
+    """Return where a camera's files lie; an address, which may hold a password, is never shown."""
+    return f"footage/{camera.id}/**/*" if is_live(camera) else camera.source
 
 
 def _glob(ws: Workspace, pattern: str) -> list[str]:
@@ -208,8 +233,7 @@ def _glob(ws: Workspace, pattern: str) -> list[str]:
 
 def _fixed_part(ws: Workspace, camera: Camera) -> Path:
     """Return the folder named by a source before its first wildcard."""
-    source = f"footage/{camera.id}/*" if "://" in camera.source else camera.source
-    parts = Path(source).parts
+    parts = Path(_pattern(camera)).parts
     fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     return ws.root.joinpath(*parts[:fixed])
 
@@ -318,12 +342,15 @@ def _known(kept: Path) -> Verification | None:
 
 def _row(ws: Workspace, file: _File, found: Verification, digest: str) -> Clip:
     uri = _uri(ws, file.path)
+    started_at = file.started_at or UNPLACED_AT
+    if is_live(file.camera):
+        started_at = precise_start(started_at, found.told_start)
     clip = Clip(
         camera_id=file.camera.id,
         clip_id=clip_id(uri),
         uri=uri,
         # The name tells when the file begins; pictures begin after an undecodable lead.
-        started_at=(file.started_at or UNPLACED_AT) + dt.timedelta(seconds=found.lead_s),
+        started_at=started_at + dt.timedelta(seconds=found.lead_s),
         duration_s=found.duration_s,
         frames_expected=found.frames_expected,
         frames_read=found.frames_read,

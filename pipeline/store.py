@@ -48,15 +48,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = part_of(path)
         yield temporary
-        _flush(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        _flush(path.parent)
+        settle(temporary, path)
     except OSError as error:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}.", "Free space or fix permissions."
@@ -64,6 +58,28 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def part_of(path: Path) -> Path:
+    """Make an empty temporary file beside ``path``, hidden and named after it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def parts(folder: Path, suffix: str) -> list[tuple[Path, Path]]:
+    """Return what :func:`part_of` made and nobody settled, each with the path it was meant for."""
+    found = sorted(folder.glob(f".*{suffix}.*.part"))
+    return [(part, folder / part.name[1:].rsplit(".", 2)[0]) for part in found]
+
+
+def settle(temporary: Path, path: Path) -> None:
+    """Flush a finished temporary file and put it in ``path``'s place."""
+    _flush(temporary)
+    temporary.chmod(0o644)
+    temporary.replace(path)
+    _flush(path.parent)
 
 
 def _flush(path: Path) -> None:

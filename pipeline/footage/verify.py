@@ -62,7 +62,10 @@ _RESULT, _PROGRESS = "result", "progress"
 
 @dataclass(frozen=True)
 class Verification:
-    """What full decoding found. ``covered`` and ``damaged`` are seconds after the first picture."""
+    """What full decoding found. ``covered`` and ``damaged`` are seconds after the first picture.
+
+    ``told_start`` is what the file says of when it was made: no proof, see ``ingest``.
+    """
 
     duration_s: float = 0.0
     frames_expected: int | None = None
@@ -77,6 +80,7 @@ class Verification:
     covered: tuple[Span, ...] = ()
     damaged: tuple[Span, ...] = ()
     lead_s: float = 0.0
+    told_start: str = ""
 
 
 @dataclass
@@ -219,6 +223,7 @@ def examined(path: Path, report: Progress = lambda at, whole: None) -> Verificat
                 covered=subtract(seen.covered, [flag.span for flag in seen.flags]),
                 damaged=union(seen.damaged),
                 lead_s=seen.lead_s,
+                told_start=container.metadata.get("creation_time", "")[:40],
             )
     except FootageError as error:
         return Verification(reason=str(error))
