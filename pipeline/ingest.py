@@ -82,7 +82,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _File:
+class FootageFile:
     """A footage file, the registry entry it belongs to, and its start where the name tells it."""
 
     path: Path
@@ -118,7 +118,7 @@ def ingest(
     decoded = days = 0
     for camera_id in registry.chosen(camera_ids):
         entries = [camera for camera in registry.entries if camera.id == camera_id]
-        files = _files(ws, entries)
+        files = files_of(ws, entries)
         if not files:
             remarks.append(f"{camera_id}: no file matches {entries[-1].source}")
         wanted = _within(files, first_day, last_day)
@@ -176,9 +176,9 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _files(ws: Workspace, entries: Sequence[Camera]) -> list[_File]:
+def files_of(ws: Workspace, entries: Sequence[Camera]) -> list[FootageFile]:
     """Find a camera's footage; a file goes with the registry entry in force when it starts."""
-    found: dict[Path, _File] = {}
+    found: dict[Path, FootageFile] = {}
     for camera in sorted(entries, key=lambda entry: entry.valid_from):
         for path in _matching(ws, camera):
             started_at = clip_start(path.stem, camera)
@@ -186,7 +186,7 @@ def _files(ws: Workspace, entries: Sequence[Camera]) -> list[_File]:
             if path in found and (day is None or day < camera.valid_from):
                 continue
             refused = _refused(path, _fixed_part(ws, camera))
-            found[path] = _File(path, camera, started_at, refused)
+            found[path] = FootageFile(path, camera, started_at, refused)
     return sorted(found.values(), key=lambda f: (f.started_at or UNPLACED_AT, f.path))
 
 
@@ -228,14 +228,14 @@ def _refused(path: Path, folder: Path) -> str:
 
 
 def _within(
-    files: Sequence[_File], first_day: dt.date | None, last_day: dt.date | None
-) -> list[_File]:
+    files: Sequence[FootageFile], first_day: dt.date | None, last_day: dt.date | None
+) -> list[FootageFile]:
     """Keep the files that may touch the days asked for, and those without a day.
 
     The latest one that starts before the first day may reach into it, so it is kept.
     """
-    before: list[_File] = []
-    kept: list[_File] = []
+    before: list[FootageFile] = []
+    kept: list[FootageFile] = []
     for file in files:
         if file.started_at is None:
             kept.append(file)
@@ -251,7 +251,7 @@ def _within(
 def _verified(
     ws: Workspace,
     camera_id: str,
-    files: Sequence[_File],
+    files: Sequence[FootageFile],
     on_progress: Callable[[Clip], None] | None,
 ) -> tuple[list[Clip], int]:
     """Verify what is not known yet, two clips at a time, keeping each result as it comes."""
@@ -272,7 +272,7 @@ def _verified(
     return sorted(clips, key=lambda clip: (clip.started_at, clip.clip_id)), decoded
 
 
-def _clip(ws: Workspace, file: _File) -> tuple[Clip, bool]:
+def _clip(ws: Workspace, file: FootageFile) -> tuple[Clip, bool]:
     """Return a file's clip, and whether it had to be decoded for it."""
     found, digest, new = Verification(reason=file.refused), "", False
     if not file.refused:
@@ -316,7 +316,7 @@ def _known(kept: Path) -> Verification | None:
     return verification(record) if record.pop("rules", None) == RULES else None
 
 
-def _row(ws: Workspace, file: _File, found: Verification, digest: str) -> Clip:
+def _row(ws: Workspace, file: FootageFile, found: Verification, digest: str) -> Clip:
     uri = _uri(ws, file.path)
     clip = Clip(
         camera_id=file.camera.id,
@@ -374,13 +374,14 @@ def _write_days(
 
 
 def _write(path: Path, clips: Sequence[Clip]) -> None:
-    rows = [_as_row(clip) for clip in sorted(clips, key=lambda c: (c.started_at, c.clip_id))]
+    rows = [as_row(clip) for clip in sorted(clips, key=lambda c: (c.started_at, c.clip_id))]
     table = store.table_of(rows, schemas.CLIPS)
     if not store.same_rows(path, table, schemas.CLIPS):
         store.write_table(path, table, schemas.CLIPS)
 
 
-def _as_row(clip: Clip) -> dict[str, Any]:
+def as_row(clip: Clip) -> dict[str, Any]:
+    """Return a clip as a row of the clips table."""
     row = dict(vars(clip))
     row["covered"] = [{"start_s": start, "end_s": end} for start, end in clip.covered]
     return row
