@@ -16,24 +16,24 @@ import datetime as dt
 import glob
 import hashlib
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import localtime, schemas, store
+from pipeline import aim, localtime, schemas, store
 from pipeline.domain import Camera, Clip
 from pipeline.footage.verify import Verification, to_json, verification, verify
-from pipeline.progress import note, track
+from pipeline.progress import spoken, track
 
 if TYPE_CHECKING:
     from pipeline.cameras import Registry
+    from pipeline.footage.view_change import Look
     from pipeline.store import Workspace
 
 WORKERS = 2
-RULES = 3  # raise it when verification judges differently: cached results of other rules are void
+RULES = 4  # raise it when verification judges differently: cached results of other rules are void
 UNPLACED_AT = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".ts", ".wmv", ".asf")
 
@@ -124,8 +124,11 @@ def ingest(
         wanted = _within(files, first_day, last_day)
         found, new = _verified(ws, camera_id, wanted, on_progress)
         decoded += new
+        found, events = aim.trusted(ws, entries, found, first_day, last_day)
+        remarks += [event.remark() for event in events]
         clips += found
         days += _write_days(ws, entries, found, first_day, last_day)
+        _distrust_later(ws, entries, events, last_day)
     return Report(tuple(clips), decoded, days, tuple(remarks))
 
 
@@ -280,28 +283,13 @@ def _clip(ws: Workspace, file: FootageFile) -> tuple[Clip, bool]:
         kept = _kept_at(ws, file.camera.id, digest)
         known = _known(kept)
         new = known is None
-        found = known or verify(file.path, on_progress=spoken(file.path.name))
+        looks: list[Look] = []
+        hear = spoken(file.path.name)
+        found = known or verify(file.path, on_progress=hear, on_look=looks.append)
         if new:
+            aim.keep_looks(ws, file.camera.id, digest, looks)
             store.write_json(kept, {"rules": RULES, **to_json(found)})
     return _row(ws, file, found, digest), new
-
-
-def spoken(
-    name: str, every_s: float = 5.0, clock: Callable[[], float] = time.monotonic
-) -> Callable[[float, float | None], None]:
-    """Return a listener that tells how far a long clip is: the rate and the time left."""
-    started = shown = clock()
-
-    def hear(at_s: float, whole_s: float | None) -> None:
-        nonlocal shown
-        now = clock()
-        if now - shown < every_s or at_s <= 0:
-            return
-        shown, rate = now, at_s / (now - started)
-        left = f", {max(whole_s - at_s, 0.0) / rate:.0f} s left" if whole_s else ""
-        note(f"{name}: {at_s / 60:.1f} min decoded, {rate:.0f} x real time{left}")
-
-    return hear
 
 
 def _kept_at(ws: Workspace, camera_id: str, digest: str) -> Path:
@@ -371,6 +359,23 @@ def _write_days(
     if unplaced or path.is_file():
         _write(path, unplaced)
     return len(days)
+
+
+def _distrust_later(
+    ws: Workspace, entries: Sequence[Camera], events: Sequence[aim.Event], last_day: dt.date | None
+) -> None:
+    """Take from days ingested before, after those of now, what a changed view makes worthless."""
+    if not events or last_day is None:
+        return
+    for day in ws.days("clips", entries[-1].id):
+        if day > last_day:
+            path = ws.clips(entries[-1].id, day)
+            rows = store.read_table(path, schemas.CLIPS).to_pylist()
+            _write(path, [aim.without_events(_clip_of(r), entries, events) for r in rows])
+
+
+def _clip_of(row: dict[str, Any]) -> Clip:
+    return Clip(**{**row, "covered": tuple((s["start_s"], s["end_s"]) for s in row["covered"])})
 
 
 def _write(path: Path, clips: Sequence[Clip]) -> None:

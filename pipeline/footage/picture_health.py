@@ -122,7 +122,7 @@ def shift_between(
 
     The sureness is near 1 for the same scene and below 0.15 for another; see :func:`has_moved`.
     """
-    surface = _likeness(reference, thumbnail)
+    surface = likeness(reference, thumbnail)
     down, right = np.unravel_index(int(surface.argmax()), surface.shape)
     height, width = reference.shape
     return int(right) - width // 2, int(down) - height // 2, float(surface.max())
@@ -137,14 +137,14 @@ def has_moved(reference: NDArray[np.uint8], thumbnail: NDArray[np.uint8]) -> boo
     """
     if reference.shape != thumbnail.shape:
         return True
-    surface = _likeness(reference, thumbnail)
+    surface = likeness(reference, thumbnail)
     reach = max(round(MOVED_SHARE * reference.shape[1]), 1)
     down, right = (size // 2 for size in surface.shape)
     here = surface[down - reach : down + reach + 1, right - reach : right + reach + 1].max()
     return bool(surface.max() < SAME_VIEW_PEAK or here < surface.max() * STILL_HERE)
 
 
-def _likeness(reference: NDArray[np.uint8], thumbnail: NDArray[np.uint8]) -> NDArray[np.float64]:
+def likeness(reference: NDArray[np.uint8], thumbnail: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Phase correlation of edges (Kuglin & Hines 1975), no shift being in the middle.
 
     It is the inverse transform of the normalised cross-power spectrum: a single peak at the shift.

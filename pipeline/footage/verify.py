@@ -46,8 +46,10 @@ if TYPE_CHECKING:
 
     from pipeline.footage.containers import Timing
     from pipeline.footage.picture_health import Flag
+    from pipeline.footage.view_change import Look
 
 Progress = Callable[[float, float | None], None]
+Show = Callable[["Look"], None]
 
 TOLERANCE_S = 0.5
 TOLERANCE_FRAMES = 2
@@ -57,7 +59,7 @@ MEMORY_BYTES = 1 << 30
 SILENT_S = 60.0
 _SLOWEST_BYTES_PER_CPU_S = 20_000
 _OUT_OF_MEMORY = ("MemoryError", "Cannot allocate memory", "failed to map segment")
-_RESULT, _PROGRESS = "result", "progress"
+_RESULT, _PROGRESS, _LOOK = "result", "progress", "look"
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def verify(
     memory_bytes: int = MEMORY_BYTES,
     silent_s: float = SILENT_S,
     on_progress: Progress | None = None,
+    on_look: Show | None = None,
 ) -> Verification:
     """Decode the whole clip in a child process and judge it. Bad footage is a result, no error.
 
@@ -115,6 +118,7 @@ def verify(
         silent_s: kill the child when it has not reported progress for so long.
         on_progress: called about once a second with the seconds of footage decoded so far, and
             those that the header promises, if it does.
+        on_look: called with what the camera saw, minute by minute, vehicles left out.
     """
     with subprocess.Popen(
         [sys.executable, "-m", "pipeline.footage.verify", str(path.absolute()), str(memory_bytes)],
@@ -124,7 +128,7 @@ def verify(
         env=_child_environment(),
     ) as child:
         try:
-            result, hung = _followed(child, silent_s, on_progress)
+            result, hung = _followed(child, silent_s, on_progress, on_look)
         finally:
             child.kill()
         said = child.stderr.read().decode(errors="replace") if child.stderr else ""
@@ -143,8 +147,11 @@ def _followed(
     child: subprocess.Popen[bytes],
     silent_s: float,
     on_progress: Progress | None,
+    on_look: Show | None,
 ) -> tuple[dict[str, Any] | None, bool]:
     """Read the child's lines until its result, its end, or too long a silence."""
+    from pipeline.footage import view_change
+
     assert child.stdout is not None
     handle, text = child.stdout.fileno(), b""
     while True:
@@ -159,7 +166,10 @@ def _followed(
             message = json.loads(line)
             if _RESULT in message:
                 return message[_RESULT], False
-            if on_progress is not None:
+            if _LOOK in message:
+                if on_look is not None:
+                    on_look(view_change.look_of(message[_LOOK]))
+            elif on_progress is not None:
                 on_progress(*message[_PROGRESS])
 
 
@@ -188,7 +198,11 @@ def to_json(found: Verification) -> dict[str, Any]:
     return {**asdict(found), "fps": str(found.fps) if found.fps else None}
 
 
-def examined(path: Path, report: Progress = lambda at, whole: None) -> Verification:
+def examined(
+    path: Path,
+    report: Progress = lambda at, whole: None,
+    show: Show = lambda look: None,
+) -> Verification:
     """Do the work of :func:`verify` in this process, without its protection."""
     from pipeline.footage import containers
 
@@ -203,7 +217,7 @@ def examined(path: Path, report: Progress = lambda at, whole: None) -> Verificat
                 lead_s=clock.lead_s,
                 start_s=float(clock.first * clock.tick_s),
             )
-            _watch(container, stream, clock, seen, report)
+            _watch(container, stream, clock, seen, report, show)
             status, reason = judged(seen)
             return Verification(
                 duration_s=seen.end_s,
@@ -230,12 +244,13 @@ def _watch(
     clock: Timing,
     seen: Seen,
     report: Progress,
+    show: Show,
 ) -> None:
     """Decode everything once and fill ``seen``."""
     index, last, start = -1, clock.first - 1, 0.0
     hurt: float | None = None
     limit_s, reported = stall_limit_s(clock.interval_s), time.monotonic()
-    view = _View()
+    view = _View(show)
     for packet, frames, complaint in _decoding(container, stream, seen):
         seen.packets += bool(packet.size)
         seen.cut_away += bool(packet.size and packet.is_discard)
@@ -273,13 +288,19 @@ def _watch(
 class _View:
     """Looks now and then, at keyframes where there are some, whether anything is to be seen."""
 
-    def __init__(self) -> None:
-        from pipeline.footage import picture_health
+    def __init__(self, show: Show) -> None:
+        from pipeline.footage import picture_health, view_change
 
+        self._minutes, self._show = view_change.Minutes(), show
+        self._fineness = view_change.fineness
         self._thumbnail_of = picture_health.thumbnail_of
         self._watch = picture_health.Watch()
         self._last = -LOOK_AT_LEAST_EVERY_S
-        self.end = self._watch.end
+
+    def end(self, end_s: float) -> Iterator[Flag]:
+        for look in self._minutes.end(end_s):
+            self._show(look)
+        yield from self._watch.end(end_s)
 
     def see(self, at: float, frame: av.VideoFrame) -> Iterator[Flag]:
         import numpy as np
@@ -292,7 +313,11 @@ class _View:
         self._last = at
         plane = frame.planes[0]
         grey = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-        yield from self._watch.see(at, self._thumbnail_of(grey[:, : plane.width]))
+        shown = grey[:, : plane.width]
+        thumbnail = self._thumbnail_of(shown)
+        for look in self._minutes.see(at, thumbnail, self._fineness(shown)):
+            self._show(look)
+        yield from self._watch.see(at, thumbnail)
 
 
 def _decoding(
@@ -421,4 +446,11 @@ def _say(kind: str, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hol
 if __name__ == "__main__":
     with contextlib.suppress(BrokenPipeError):
         _limit(Path(sys.argv[1]), int(sys.argv[2]))
-        _say(_RESULT, to_json(examined(Path(sys.argv[1]), lambda *at: _say(_PROGRESS, at))))
+        from pipeline.footage.view_change import to_json as look_json
+
+        found = examined(
+            Path(sys.argv[1]),
+            lambda *at: _say(_PROGRESS, at),
+            lambda look: _say(_LOOK, look_json(look)),
+        )
+        _say(_RESULT, to_json(found))
