@@ -118,7 +118,8 @@ def judged(reference: NDArray[np.uint8], fine: float, looks: Iterable[Look]) -> 
 class _Watch:
     def __init__(self, reference: NDArray[np.uint8], fine: float) -> None:
         self._reference, self._fine, self._faces = reference, fine, [reference]
-        self._reach = max(round(MOVED_SHARE * reference.shape[1]), 1)
+        down, across = (max(round(MOVED_SHARE * size), 1) for size in reference.shape)
+        self._reach = across, down
         self._before: Look | None = None
         self._moves: list[tuple[int, int]] = []
         self._elsewhere = 0
@@ -164,7 +165,7 @@ class _Watch:
             if here < STILL_HERE * peak and peak > found[0]:
                 found = peak, shift
         follows = self._follows(look)
-        far = max(abs(found[1][0]), abs(found[1][1])) > self._reach + 2
+        far = any(abs(by) > reach + 2 for by, reach in zip(found[1], self._reach, strict=True))
         if found[0] >= FOUND_PEAK and not (follows and far):
             return found[1]
         if follows:
@@ -178,8 +179,8 @@ class _Watch:
         """Return how well a face is found unmoved, and at best, and how far off that is."""
         surface = likeness(face, grey)
         row, column = (size // 2 for size in surface.shape)
-        near = slice(row - self._reach, row + self._reach + 1)
-        here = surface[near, column - self._reach : column + self._reach + 1].max()
+        across, below = self._reach
+        here = surface[row - below : row + below + 1, column - across : column + across + 1].max()
         down, right = np.unravel_index(int(surface.argmax()), surface.shape)
         return float(here), float(surface.max()), (int(right) - column, int(down) - row)
 

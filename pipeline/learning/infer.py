@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pipeline.domain import Camera, Span
     from pipeline.learning.engines import Engine
 
-RULES = 1  # raised when equal inputs would give other scores
+RULES = 2  # raised when equal inputs would give other scores
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,23 @@ class Scorer:
             channels=shape["channels"],
         )
 
+    @property
+    def needs_background(self) -> bool:
+        """Whether the network sees the background as three more channels."""
+        return self.channels == 6
+
     def fitted(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Scale a crop to the model's input, ``uint8[h, w, 3]``."""
         return pictures.scaled(crop, self.width, self.height)
 
     def p_truck(
-        self, crops: Sequence[NDArray[np.uint8]], background: NDArray[np.uint8]
+        self, crops: Sequence[NDArray[np.uint8]], background: NDArray[np.uint8] | None
     ) -> NDArray[np.float64]:
-        """Score fitted crops of one zone and block against its background."""
+        """Score fitted crops of one zone and block against its background, where one is needed."""
         shape = (len(crops), self.channels, self.height, self.width)
         pixels = np.empty(shape, dtype=np.uint8)
         pixels[:, :3] = np.stack(crops).transpose(0, 3, 1, 2)
-        if self.channels == 6:
+        if background is not None:
             pixels[:, 3:] = self.fitted(background).transpose(2, 0, 1)
         return self.calibration.p_truck(self.engine(pixels))
 
@@ -217,7 +222,9 @@ def _scored(
     """Score the picked pictures of a block in every zone."""
     rows: list[dict[str, Any]] = []
     for name in block.crops if picked.size else ():
-        empty = view.background(np.stack(block.quiet[name] or block.crops[name]))
+        empty = None
+        if scorer.needs_background:
+            empty = view.background(np.stack(block.quiet[name] or block.crops[name]))
         p_truck = scorer.p_truck([block.crops[name][i] for i in picked], empty)
         rows += [
             {
@@ -246,7 +253,8 @@ def _read_blocks(
     used = [s for s in stretches if ((wanted >= s[0]) & (wanted < s[1])).any()]
     if not used:
         return
-    quiet = np.array(sorted(t for s in used for t in view.background_offsets(s)))
+    looks = used if scorer.needs_background else ()
+    quiet = np.array(sorted(t for s in looks for t in view.background_offsets(s)))
     box = view.union_box(list(crops.values()))
     block, current = _Block([], {n: [] for n in crops}, {n: [] for n in crops}), 0
     due = 0

@@ -58,7 +58,7 @@ def verdict(greys: Iterable[Grey], fines: Iterable[float] | None = None) -> Verd
     return judged(view(), 0.5, looks)
 
 
-@pytest.mark.parametrize(("right", "down"), [(6, 0), (-7, 0), (0, 6), (5, -5), (14, 8)])
+@pytest.mark.parametrize(("right", "down"), [(6, 0), (-7, 0), (0, 6), (0, -4), (5, -5), (14, 8)])
 def test_a_shift_of_a_twentieth_is_a_change(right: int, down: int) -> None:
     before = [view(n=i) for i in range(4)]
     after = [view(right, down, n=10 + i) for i in range(4)]

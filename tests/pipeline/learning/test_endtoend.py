@@ -16,7 +16,7 @@ from pipeline.learning import endtoend
 
 
 def test_on_a_small_clip_shares_add_up(tmp_path: Path) -> None:
-    clip = endtoend.film_street(tmp_path / "a.mp4", (320, 180), seconds=2, times=3)
+    clip = endtoend.film_street(tmp_path / "a.mp4", (320, 192), seconds=2, times=3)
     figures = endtoend.bench_end_to_end(clip, hz=2.0, rounds=1)
     cpu_s, share = figures["cpu_s"], figures["share"]
     assert set(share) == {"decode", "crop", "classify", "write"}
@@ -33,7 +33,7 @@ def test_on_a_small_clip_shares_add_up(tmp_path: Path) -> None:
 
 
 def test_a_street_is_shown_as_often_as_asked(tmp_path: Path) -> None:
-    path = endtoend.film_street(tmp_path / "a.mp4", (160, 90), seconds=2, times=3)
+    path = endtoend.film_street(tmp_path / "a.mp4", (160, 96), seconds=2, times=3)
     with av.open(str(path)) as container:
         times = [frame.time for frame in container.decode(video=0)]
     assert len(times) == 150
