@@ -24,12 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import aim, localtime, schemas, store
 from pipeline.domain import Camera, Clip
+from pipeline.footage.halfway import State
 from pipeline.footage.verify import Verification, to_json, verification, verify
+from pipeline.footage.view_change import look_of
+from pipeline.footage.view_change import to_json as look_json
 from pipeline.progress import spoken, track
 
 if TYPE_CHECKING:
     from pipeline.cameras import Registry
-    from pipeline.footage.view_change import Look
     from pipeline.store import Workspace
 
 WORKERS = 2
@@ -283,13 +285,41 @@ def _clip(ws: Workspace, file: FootageFile) -> tuple[Clip, bool]:
         kept = _kept_at(ws, file.camera.id, digest)
         known = _known(kept)
         new = known is None
-        looks: list[Look] = []
-        hear = spoken(file.path.name)
-        found = known or verify(file.path, on_progress=hear, on_look=looks.append)
+        found = known or _decoded(ws, file, digest)
         if new:
-            aim.keep_looks(ws, file.camera.id, digest, looks)
             store.write_json(kept, {"rules": RULES, **to_json(found)})
+            _half_at(kept).unlink(missing_ok=True)
     return _row(ws, file, found, digest), new
+
+
+def _decoded(ws: Workspace, file: FootageFile, digest: str) -> Verification:
+    """Verify a clip, from where an earlier ingest was stopped within it; keep what it showed."""
+    half = _half_at(_kept_at(ws, file.camera.id, digest))
+    begun = store.read_json(half) if half.is_file() else {}
+    if begun.get("rules") != RULES:
+        begun = {"state": None, "looks": []}
+    looks = [look_of(told) for told in begun["looks"]]
+
+    def put_down(state: State | None) -> None:
+        if state is None:
+            looks.clear()
+        told = [look_json(look) for look in looks]
+        store.write_json(half, {"rules": RULES, "state": state, "looks": told})
+
+    done_s = looks[-1].end_s if looks else 0.0
+    found = verify(
+        file.path,
+        on_progress=spoken(file.path.name, from_s=done_s),
+        on_look=looks.append,
+        on_state=put_down,
+        state=begun["state"],
+    )
+    aim.keep_looks(ws, file.camera.id, digest, looks)
+    return found
+
+
+def _half_at(kept: Path) -> Path:
+    return kept.with_suffix(".half.json")
 
 
 def _kept_at(ws: Workspace, camera_id: str, digest: str) -> Path:

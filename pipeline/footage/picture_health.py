@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -85,6 +85,16 @@ class Watch:
         last = end_s if end_s is not None else (self._before[0] if self._before else 0.0)
         for fault in list(self._open):
             yield from self._closed(fault, last)
+
+    def state(self) -> dict[str, Any]:
+        """Return what it remembers, as JSON can hold it."""
+        before = self._before and (self._before[0], self._before[1].tolist())
+        return {"open": dict(self._open), "before": before}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Remember what another one did."""
+        self._open, before = dict(state["open"]), state["before"]
+        self._before = before and (before[0], np.array(before[1], np.uint8))
 
     def _closed(self, fault: Fault, end_s: float) -> Iterator[Flag]:
         start = self._open.pop(fault)

@@ -37,7 +37,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline.domain import ClipStatus, Span
 from pipeline.errors import FootageError
 from pipeline.exposure import seconds, stall_limit_s, subtract, union
+from pipeline.footage import halfway
 from pipeline.footage.continuity import FrameNumbers
+from pipeline.footage.halfway import State
+from pipeline.footage.selective import entry_test
+from pipeline.footage.view_change import look_of
 
 if TYPE_CHECKING:
     import av
@@ -59,7 +63,7 @@ MEMORY_BYTES = 1 << 30
 SILENT_S = 60.0
 _SLOWEST_BYTES_PER_CPU_S = 20_000
 _OUT_OF_MEMORY = ("MemoryError", "Cannot allocate memory", "failed to map segment")
-_RESULT, _PROGRESS, _LOOK = "result", "progress", "look"
+_RESULT, _PROGRESS, _LOOK, _STATE = "result", "progress", "look", "state"
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ def verify(
     silent_s: float = SILENT_S,
     on_progress: Progress | None = None,
     on_look: Show | None = None,
+    on_state: Callable[[State | None], None] | None = None,
+    state: State | None = None,
 ) -> Verification:
     """Decode the whole clip in a child process and judge it. Bad footage is a result, no error.
 
@@ -119,22 +125,35 @@ def verify(
         on_progress: called about once a second with the seconds of footage decoded so far, and
             those that the header promises, if it does.
         on_look: called with what the camera saw, minute by minute, vehicles left out.
+        on_state: called now and then with where a later call may go on, after the looks up to it;
+            with None where it has to start over.
+        state: what ``on_state`` got last, of the same clip.
     """
+    asked = {"path": str(path.absolute()), "memory": memory_bytes, "state": state}
     with subprocess.Popen(
-        [sys.executable, "-m", "pipeline.footage.verify", str(path.absolute()), str(memory_bytes)],
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", "pipeline.footage.verify"],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=_child_environment(),
     ) as child:
         try:
-            result, hung = _followed(child, silent_s, on_progress, on_look)
+            _ask(child, asked)
+            hears = {_PROGRESS: on_progress and (lambda at: on_progress(*at)), _STATE: on_state}
+            hears[_LOOK] = on_look and (lambda told: on_look(look_of(told)))
+            result, hung = _followed(child, silent_s, hears)
         finally:
             child.kill()
         said = child.stderr.read().decode(errors="replace") if child.stderr else ""
     if result is not None:
         return verification(result)
     return Verification(reason=_why_it_died(child.returncode, hung, silent_s, said))
+
+
+def _ask(child: subprocess.Popen[bytes], asked: dict[str, Any]) -> None:
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError), child.stdin:
+        child.stdin.write(json.dumps(asked).encode())
 
 
 def _child_environment() -> dict[str, str]:
@@ -146,12 +165,9 @@ def _child_environment() -> dict[str, str]:
 def _followed(
     child: subprocess.Popen[bytes],
     silent_s: float,
-    on_progress: Progress | None,
-    on_look: Show | None,
+    hears: dict[str, Callable[[Any], None] | None],
 ) -> tuple[dict[str, Any] | None, bool]:
     """Read the child's lines until its result, its end, or too long a silence."""
-    from pipeline.footage import view_change
-
     assert child.stdout is not None
     handle, text = child.stdout.fileno(), b""
     while True:
@@ -166,11 +182,9 @@ def _followed(
             message = json.loads(line)
             if _RESULT in message:
                 return message[_RESULT], False
-            if _LOOK in message:
-                if on_look is not None:
-                    on_look(view_change.look_of(message[_LOOK]))
-            elif on_progress is not None:
-                on_progress(*message[_PROGRESS])
+            for kind, told in message.items():
+                if hear := hears.get(kind):
+                    hear(told)
 
 
 def _why_it_died(code: int, hung: bool, silent_s: float, said: str) -> str:
@@ -202,6 +216,8 @@ def examined(
     path: Path,
     report: Progress = lambda at, whole: None,
     show: Show = lambda look: None,
+    keep: Callable[[State], None] = lambda state: None,
+    state: State | None = None,
 ) -> Verification:
     """Do the work of :func:`verify` in this process, without its protection."""
     from pipeline.footage import containers
@@ -217,7 +233,9 @@ def examined(
                 lead_s=clock.lead_s,
                 start_s=float(clock.first * clock.tick_s),
             )
-            _watch(container, stream, clock, seen, report, show)
+            if state is not None:
+                seen = Seen(**halfway.take_up(state))
+            _watch(container, stream, clock, seen, report, show, keep, state)
             status, reason = judged(seen)
             return Verification(
                 duration_s=seen.end_s,
@@ -245,13 +263,23 @@ def _watch(
     seen: Seen,
     report: Progress,
     show: Show,
+    keep: Callable[[State], None],
+    state: State | None,
 ) -> None:
     """Decode everything once and fill ``seen``."""
     index, last, start = -1, clock.first - 1, 0.0
     hurt: float | None = None
     limit_s, reported = stall_limit_s(clock.interval_s), time.monotonic()
     view = _View(show)
-    for packet, frames, complaint in _decoding(container, stream, seen):
+    suits = clock.timebase == "container" and halfway.suits(container, stream)
+    stops, is_entry = halfway.Stops(), entry_test(stream)
+    if state is not None:
+        last, start = state["last"], state["start"]
+        stops.due_s = clock.offset_s(state["tick"]) + halfway.EVERY_S
+        view.restore(state["view"])
+    for packet, frames, complaint in _decoding(container, stream, seen, state):
+        if suits and packet.size and is_entry(packet):
+            stops.entry(packet.pts)
         seen.packets += bool(packet.size)
         seen.cut_away += bool(packet.size and packet.is_discard)
         for frame in frames:
@@ -264,6 +292,8 @@ def _watch(
                 seen.resized += 1
                 continue
             at = clock.offset_s(tick)
+            if stops.is_here(tick, at, seen, hurt is not None or complaint):
+                keep(halfway.put_down(seen, tick, last, start, view.put_down(at)))
             if seen.frames and at - clock.offset_s(last) > limit_s:
                 seen.covered.append((start, seen.end_s))
                 start = at
@@ -297,6 +327,17 @@ class _View:
         self._watch = picture_health.Watch()
         self._last = -LOOK_AT_LEAST_EVERY_S
 
+    def put_down(self, at_s: float) -> State:
+        """Let the minute end here, and return what is remembered beyond it."""
+        for look in self._minutes.end(at_s):
+            self._show(look)
+        return {"last": self._last, "watch": self._watch.state()}
+
+    def restore(self, state: State) -> None:
+        """Remember what was put down."""
+        self._last = state["last"]
+        self._watch.restore(state["watch"])
+
     def end(self, end_s: float) -> Iterator[Flag]:
         for look in self._minutes.end(end_s):
             self._show(look)
@@ -321,7 +362,7 @@ class _View:
 
 
 def _decoding(
-    container: InputContainer, stream: VideoStream, seen: Seen
+    container: InputContainer, stream: VideoStream, seen: Seen, state: State | None = None
 ) -> Iterator[tuple[av.Packet, list[av.VideoFrame], bool]]:
     """Yield each packet with its pictures and whether the decoder complained about it.
 
@@ -331,6 +372,8 @@ def _decoding(
     import av.logging
 
     demuxing = container.demux(stream)
+    if state is not None:
+        demuxing = halfway.packets_from(container, stream, state["tick"])
     context = stream.codec_context
     h264 = context.codec.name == "h264"
     numbers = FrameNumbers(context.extradata or b"") if h264 else None
@@ -443,14 +486,30 @@ def _say(kind: str, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hol
     sys.stdout.flush()
 
 
+def _main() -> None:
+    from pipeline.footage import view_change
+
+    asked = json.load(sys.stdin)
+    path, state = Path(asked["path"]), asked["state"]
+    _limit(path, asked["memory"])
+
+    def work(state: State | None) -> Verification:
+        return examined(
+            path,
+            lambda *at: _say(_PROGRESS, at),
+            lambda look: _say(_LOOK, view_change.to_json(look)),
+            lambda place: _say(_STATE, place),
+            state,
+        )
+
+    try:
+        found = work(state)
+    except halfway.LostWayError:
+        _say(_STATE, None)
+        found = work(None)
+    _say(_RESULT, to_json(found))
+
+
 if __name__ == "__main__":
     with contextlib.suppress(BrokenPipeError):
-        _limit(Path(sys.argv[1]), int(sys.argv[2]))
-        from pipeline.footage.view_change import to_json as look_json
-
-        found = examined(
-            Path(sys.argv[1]),
-            lambda *at: _say(_PROGRESS, at),
-            lambda look: _say(_LOOK, look_json(look)),
-        )
-        _say(_RESULT, to_json(found))
+        _main()
