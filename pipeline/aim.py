@@ -90,11 +90,12 @@ def trusted(
         The clips in the order given, and what is known of the view's changes.
     """
     doubts: list[tuple[Span, str]] = []
-    for (entry, day), group in sorted(
-        _by_day(entries, clips).items(), key=lambda item: (item[0][0].valid_from, item[0][1])
-    ):
+    for (entry, day), group in _by_day(entries, clips).items():
         if (first_day is None or day >= first_day) and (last_day is None or day <= last_day):
-            doubts += _judged(ws, entry, day, group)
+            _judge(ws, entry, day, group)
+        path = _verdict_at(ws, entry, day)
+        found = store.read_json(path)["doubts"] if path.is_file() else []
+        doubts += [((start, end), doubt) for start, end, doubt in found]
     events = list(_events(ws, entries))
     return [_without(clip, entries, events, doubts) for clip in clips], events
 
@@ -119,10 +120,8 @@ def _in_force(entries: Sequence[Camera], day: dt.date) -> Camera:
     return Registry(tuple(entries)).camera(entries[0].id, day)
 
 
-def _judged(
-    ws: Workspace, entry: Camera, day: dt.date, clips: Sequence[Clip]
-) -> Iterator[tuple[Span, str]]:
-    """Judge a day's looks, if that was not done; yield the stretches in doubt (POSIX seconds)."""
+def _judge(ws: Workspace, entry: Camera, day: dt.date, clips: Sequence[Clip]) -> None:
+    """Judge a day's looks against the picture and keep the verdict, unless it is there."""
     in_order = sorted(clips, key=lambda clip: (clip.started_at, clip.clip_id))
     known = [looks_at(ws, entry.id, clip.content_hash) for clip in in_order]
     if not any(path.is_file() for path in known):
@@ -139,8 +138,6 @@ def _judged(
         verdict = {"made_from": made_from, **_compared(picture, in_order, known)}
         verdict["reference"] = _digest(picture)
         store.write_json(path, verdict)
-    for start, end, doubt in verdict["doubts"]:
-        yield (start, end), doubt
 
 
 def _compared(picture: bytes, clips: Sequence[Clip], known: Sequence[Path]) -> dict[str, Any]:
@@ -188,13 +185,14 @@ def _events(ws: Workspace, entries: Sequence[Camera]) -> Iterator[Event]:
         if not picture.is_file():
             continue
         current, same_s = _digest(picture.read_bytes()), -math.inf
+        following = in_order[number + 1 : number + 2]
         for path in sorted(_verdict_at(ws, entry, dt.date.min).parent.glob("*.json")):
             verdict = store.read_json(path)
-            if verdict["reference"] != current:
-                continue  # of another reference picture
+            later = any(path.stem >= str(e.valid_from) for e in following)
+            if verdict["reference"] != current or later:
+                continue  # of another reference picture, or of what is another entry's now
             same_s = max(same_s, verdict["same_s"] or -math.inf)
             if verdict["changed"]:
-                following = in_order[number + 1 : number + 2]
                 until = [localtime.day_span(e.valid_from, e.timezone)[0] for e in following]
                 shift = verdict["shift"] and tuple(verdict["shift"])
                 yield Event(entry, same_s, min([math.inf, *until]), shift)

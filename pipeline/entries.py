@@ -77,7 +77,7 @@ def redraw(path: Path, camera_id: str, valid_from: dt.date, zones: Sequence[Zone
         raise NotFoundError(f"{path} has no entry {camera_id!r} from {valid_from} on.")
     document = tomlkit.parse(before)
     drawn = _zones([as_toml(zone) for zone in zones])
-    document["camera"][number]["zones"] = drawn  # type: ignore[index]
+    document["camera"][number]["zones"] = drawn
     after = tomlkit.dumps(document)
     if "\r\n" in before:  # the lines that were drawn, too
         after = after.replace("\r\n", "\n").replace("\n", "\r\n")

@@ -139,9 +139,7 @@ def verify(
     ) as child:
         try:
             _ask(child, asked)
-            hears = {_PROGRESS: on_progress and (lambda at: on_progress(*at)), _STATE: on_state}
-            hears[_LOOK] = on_look and (lambda told: on_look(look_of(told)))
-            result, hung = _followed(child, silent_s, hears)
+            result, hung = _followed(child, silent_s, _hears(on_progress, on_look, on_state))
         finally:
             child.kill()
         said = child.stderr.read().decode(errors="replace") if child.stderr else ""
@@ -162,10 +160,26 @@ def _child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
 
 
+def _hears(
+    on_progress: Progress | None,
+    on_look: Show | None,
+    on_state: Callable[[State | None], None] | None,
+) -> dict[str, Callable[[Any], None]]:
+    """Return who listens to which of the child's messages."""
+    hears: dict[str, Callable[[Any], None]] = {}
+    if on_progress is not None:
+        hears[_PROGRESS] = lambda at: on_progress(*at)
+    if on_look is not None:
+        hears[_LOOK] = lambda told: on_look(look_of(told))
+    if on_state is not None:
+        hears[_STATE] = on_state
+    return hears
+
+
 def _followed(
     child: subprocess.Popen[bytes],
     silent_s: float,
-    hears: dict[str, Callable[[Any], None] | None],
+    hears: dict[str, Callable[[Any], None]],
 ) -> tuple[dict[str, Any] | None, bool]:
     """Read the child's lines until its result, its end, or too long a silence."""
     assert child.stdout is not None

@@ -243,7 +243,7 @@ def fitted(grey: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]
     if grey.shape == shape:
         return grey
     down, across = (np.arange(n) * size // n for n, size in zip(shape, grey.shape, strict=True))
-    return grey[np.ix_(down, across)]
+    return np.asarray(grey[np.ix_(down, across)], np.uint8)
 
 
 def to_json(look: Look) -> list[Any]:

@@ -37,6 +37,17 @@ if TYPE_CHECKING:
 
 RULES = 2  # raised when equal inputs would give other scores
 
+_SCORED_BY = (  # what of a clip's row its scores depend on: not on how much of it can be trusted
+    "clip_id",
+    "uri",
+    "content_hash",
+    "started_at",
+    "duration_s",
+    "frames_read",
+    "width_px",
+    "height_px",
+)
+
 
 @dataclass(frozen=True)
 class Scorer:
@@ -291,6 +302,9 @@ def _made_from(
     """Digest what the scores depend on."""
     weights = (ws.model(model_id) / checkpoints.CARD).read_bytes() if model_id else b""
     zones = [(z.name, z.polygon) for z in camera.zones]
-    said = json.dumps([RULES, camera.sample_hz, camera.timezone, zones, clips, engine], default=str)
+    used = [
+        {key: clip[key] for key in _SCORED_BY} for clip in clips if clip["status"] != "quarantined"
+    ]
+    said = json.dumps([RULES, camera.sample_hz, camera.timezone, zones, used, engine], default=str)
     digest = hashlib.blake2b(said.encode() + weights, digest_size=16).hexdigest()
     return {"made_from": digest}
