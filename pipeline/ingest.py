@@ -16,6 +16,7 @@ import datetime as dt
 import glob
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -262,8 +263,9 @@ def _verified(
     """Verify what is not known yet, two clips at a time, keeping each result as it comes."""
     clips: list[Clip] = []
     decoded = 0
+    stop = threading.Event()
     with ThreadPoolExecutor(WORKERS) as pool:
-        running = [pool.submit(_clip, ws, file) for file in files]
+        running = [pool.submit(_clip, ws, file, stop) for file in files]
         try:
             for done in track(as_completed(running), f"ingest {camera_id}", total=len(running)):
                 clip, new = done.result()
@@ -272,12 +274,13 @@ def _verified(
                 if on_progress is not None:
                     on_progress(clip)
         except BaseException:
+            stop.set()  # also those within a clip, which may be long
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return sorted(clips, key=lambda clip: (clip.started_at, clip.clip_id)), decoded
 
 
-def _clip(ws: Workspace, file: FootageFile) -> tuple[Clip, bool]:
+def _clip(ws: Workspace, file: FootageFile, stop: threading.Event) -> tuple[Clip, bool]:
     """Return a file's clip, and whether it had to be decoded for it."""
     found, digest, new = Verification(reason=file.refused), "", False
     if not file.refused:
@@ -285,14 +288,14 @@ def _clip(ws: Workspace, file: FootageFile) -> tuple[Clip, bool]:
         kept = _kept_at(ws, file.camera.id, digest)
         known = _known(kept)
         new = known is None
-        found = known or _decoded(ws, file, digest)
+        found = known or _decoded(ws, file, digest, stop)
         if new:
             store.write_json(kept, {"rules": RULES, **to_json(found)})
             _half_at(kept).unlink(missing_ok=True)
     return _row(ws, file, found, digest), new
 
 
-def _decoded(ws: Workspace, file: FootageFile, digest: str) -> Verification:
+def _decoded(ws: Workspace, file: FootageFile, digest: str, stop: threading.Event) -> Verification:
     """Verify a clip, from where an earlier ingest was stopped within it; keep what it showed."""
     half = _half_at(_kept_at(ws, file.camera.id, digest))
     begun = store.read_json(half) if half.is_file() else {}
@@ -313,6 +316,7 @@ def _decoded(ws: Workspace, file: FootageFile, digest: str) -> Verification:
         on_look=looks.append,
         on_state=put_down,
         state=begun["state"],
+        stop=stop,
     )
     aim.keep_looks(ws, file.camera.id, digest, looks)
     return found

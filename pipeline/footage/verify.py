@@ -27,6 +27,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -61,9 +62,14 @@ LONGEST_CLIP_S = 48 * 3600.0
 LOOK_EVERY_S, LOOK_AT_LEAST_EVERY_S = 1.0, 10.0
 MEMORY_BYTES = 1 << 30
 SILENT_S = 60.0
+_GLANCE_S = 0.5
 _SLOWEST_BYTES_PER_CPU_S = 20_000
 _OUT_OF_MEMORY = ("MemoryError", "Cannot allocate memory", "failed to map segment")
 _RESULT, _PROGRESS, _LOOK, _STATE = "result", "progress", "look", "state"
+
+
+class StoppedError(Exception):
+    """Someone wants to stop; nothing is known of the clip."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,7 @@ def verify(
     on_look: Show | None = None,
     on_state: Callable[[State | None], None] | None = None,
     state: State | None = None,
+    stop: threading.Event | None = None,
 ) -> Verification:
     """Decode the whole clip in a child process and judge it. Bad footage is a result, no error.
 
@@ -128,18 +135,22 @@ def verify(
         on_state: called now and then with where a later call may go on, after the looks up to it;
             with None where it has to start over.
         state: what ``on_state`` got last, of the same clip.
+        stop: once it is set, the child is killed.
+
+    Raises:
+        StoppedError: ``stop`` was set first.
     """
-    asked = {"path": str(path.absolute()), "memory": memory_bytes, "state": state}
     with subprocess.Popen(
-        [sys.executable, "-m", "pipeline.footage.verify"],
+        [sys.executable, "-m", "pipeline.footage.verify", str(path.absolute()), str(memory_bytes)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=_child_environment(),
     ) as child:
         try:
-            _ask(child, asked)
-            result, hung = _followed(child, silent_s, _hears(on_progress, on_look, on_state))
+            _hand(child, state)
+            hears = _hears(on_progress, on_look, on_state)
+            result, hung = _followed(child, silent_s, hears, stop or threading.Event())
         finally:
             child.kill()
         said = child.stderr.read().decode(errors="replace") if child.stderr else ""
@@ -148,10 +159,11 @@ def verify(
     return Verification(reason=_why_it_died(child.returncode, hung, silent_s, said))
 
 
-def _ask(child: subprocess.Popen[bytes], asked: dict[str, Any]) -> None:
+def _hand(child: subprocess.Popen[bytes], state: State | None) -> None:
+    """Give the child the state to go on from; nothing where it starts at the beginning."""
     assert child.stdin is not None
     with contextlib.suppress(BrokenPipeError), child.stdin:
-        child.stdin.write(json.dumps(asked).encode())
+        child.stdin.write(json.dumps(state).encode() if state else b"")
 
 
 def _child_environment() -> dict[str, str]:
@@ -180,13 +192,19 @@ def _followed(
     child: subprocess.Popen[bytes],
     silent_s: float,
     hears: dict[str, Callable[[Any], None]],
+    stop: threading.Event,
 ) -> tuple[dict[str, Any] | None, bool]:
     """Read the child's lines until its result, its end, or too long a silence."""
     assert child.stdout is not None
-    handle, text = child.stdout.fileno(), b""
+    handle, text, heard = child.stdout.fileno(), b"", time.monotonic()
     while True:
-        if not select.select([handle], [], [], silent_s)[0]:
-            return None, True
+        if stop.is_set():
+            raise StoppedError
+        if not select.select([handle], [], [], min(_GLANCE_S, silent_s))[0]:
+            if time.monotonic() - heard >= silent_s:
+                return None, True
+            continue
+        heard = time.monotonic()
         chunk = os.read(handle, 65536)
         if not chunk:
             child.wait()
@@ -500,12 +518,12 @@ def _say(kind: str, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hol
     sys.stdout.flush()
 
 
-def _main() -> None:
+def _main(path: Path, memory_bytes: int) -> None:
     from pipeline.footage import view_change
 
-    asked = json.load(sys.stdin)
-    path, state = Path(asked["path"]), asked["state"]
-    _limit(path, asked["memory"])
+    given = sys.stdin.read()
+    state = json.loads(given) if given else None
+    _limit(path, memory_bytes)
 
     def work(state: State | None) -> Verification:
         return examined(
@@ -526,4 +544,4 @@ def _main() -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(BrokenPipeError):
-        _main()
+        _main(Path(sys.argv[1]), int(sys.argv[2]))

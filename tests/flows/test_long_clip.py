@@ -96,7 +96,13 @@ class Run:
         said = ws.root / f"{name}.txt"
         with said.open("w") as sink:
             command = [sys.executable, "-m", "flows.cli", name, "--root", str(ws.root)]
-            child = subprocess.Popen(command, stdout=sink, stderr=sink, start_new_session=True)
+            child = subprocess.Popen(
+                command,
+                stdout=sink,
+                stderr=sink,
+                # A shell's background jobs ignore SIGINT, and would hand that down.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
         while child.poll() is None:
             for pid in [child.pid, *_children(child.pid)]:
                 self.peaks[pid] = max(self.peaks.get(pid, 0), _peak(pid))
