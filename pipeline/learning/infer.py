@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipeline import localtime, store, view
 from pipeline.footage import video
-from pipeline.learning import checkpoints, engines, pictures
+from pipeline.learning import cards, engines, pictures
 from pipeline.learning.calibration import Calibration
 from pipeline.progress import spoken
 from pipeline.schemas import CLIPS, SCORES
@@ -62,7 +62,7 @@ class Scorer:
     @classmethod
     def open(cls, ws: Workspace, model_id: str, engine: str = "auto") -> Scorer:
         """Open a model by id."""
-        card = checkpoints.load_card(ws, model_id)
+        card = cards.load_card(ws, model_id)
         shape = card["input"]
         return cls(
             engine=engines.open_engine(ws, model_id, engine),
@@ -300,7 +300,7 @@ def _made_from(
     ws: Workspace, camera: Camera, clips: list[dict[str, Any]], model_id: str, engine: str
 ) -> dict[str, str]:
     """Digest what the scores depend on."""
-    weights = (ws.model(model_id) / checkpoints.CARD).read_bytes() if model_id else b""
+    weights = (ws.model(model_id) / cards.CARD).read_bytes() if model_id else b""
     zones = [(z.name, z.polygon) for z in camera.zones]
     used = [
         {key: clip[key] for key in _SCORED_BY} for clip in clips if clip["status"] != "quarantined"

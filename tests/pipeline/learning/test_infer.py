@@ -1,6 +1,8 @@
 """Scoring with a stand-in engine: the mean brightness of the crop is the logit."""
 
 import datetime as dt
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -188,3 +190,10 @@ def test_what_was_begun_from_other_clips_is_not_gone_on_with(tmp_path, make_clip
     infer.infer_day(ws, camera, DAY, "m")
     assert len(_offsets(ws)) == 8
     assert not parts.exists()
+
+
+def test_scoring_takes_no_torch():
+    """Torch is most of a process's memory, and seconds of its start."""
+    code = "import sys, pipeline.learning.infer, pipeline.daily; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
