@@ -114,10 +114,12 @@ def infer_day(
     clips = store.read_table(ws.clips(camera.id, day), CLIPS).to_pylist()
     target = ws.scores(camera.id, day, model_id)
     digest, note = _made_from(ws, camera, clips, model_id, engine), target.with_suffix(".json")
+    folder = target.with_suffix(".parts")
     if target.is_file() and note.is_file() and store.read_json(note) == digest:
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed at its very end
         return target
     scorer = Scorer.open(ws, model_id, engine)
-    parts = _Parts(target.with_suffix(".parts"), digest)
+    parts = _Parts(folder, digest)
     tables = list(_day_tables(ws, camera, day, clips, scorer, model_id, parts))
     rows = pa.concat_tables([store.table_of([], SCORES), *tables])
     store.write_table(
@@ -150,7 +152,7 @@ class _Parts:
 
     def remove(self) -> None:
         """Forget everything."""
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _at(self, clip_id: str, number: int) -> Path:
         return self._folder / f"{store.checked_name(clip_id, 'clip')}.{number}.parquet"

@@ -119,8 +119,11 @@ def test_the_same_again_decodes_nothing(tmp_path, make_clip, scorer, monkeypatch
     path = infer.infer_day(ws, camera, DAY, "m")
     before = path.read_bytes()
     monkeypatch.setattr(infer.video, "read_at", lambda *_: pytest.fail("decoded again"))
+    left = path.with_suffix(".parts") / "clip0.0.parquet"  # by a kill at the very end
+    store.write_bytes(left, before)
 
     assert infer.infer_day(ws, camera, DAY, "m").read_bytes() == before
+    assert not left.parent.exists()
 
 
 def test_the_background_of_long_clips_changes_with_the_block(
