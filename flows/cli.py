@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from flows import campaigns, commandline, published, tools
+from flows import aiming, campaigns, commandline, published, tools
 from flows.commandline import (
     Context,
     Day,
@@ -391,6 +391,7 @@ def down(context: Context) -> tuple[Result, str]:
     return result, "\n".join(lines) or "nothing was running"
 
 
+cameras_group.commands.update(aiming.commands.commands)
 label_group.commands.update(campaigns.commands.commands)
 cli.commands.update(published.commands.commands)
 cli.commands.update(tools.commands.commands)

@@ -66,7 +66,7 @@ def models_show(context: Context, arch: str, size: int | None) -> tuple[Result, 
 
 @commands.group("bench")
 def bench_group() -> None:
-    """Measure: decoding, and whether the intervals hold."""
+    """Measure: decoding, all the way to scores, and whether the intervals hold."""
 
 
 @command(bench_group, "decode")
@@ -81,6 +81,20 @@ def bench_decode(context: Context, file: Path, hz: float) -> tuple[Result, str]:
         raise NotFoundError(f"no such file: {file}.", "Name a video file.")
     figures = benchmarks.bench_decode(file, hz)
     return figures, benchmarks.as_text(figures)
+
+
+@command(bench_group, "end-to-end")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--hz", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+def bench_end_to_end(context: Context, file: Path | None, hz: float) -> tuple[Result, str]:
+    """Footage to scores on one core: camera-hours per core-hour, and the share of each stage."""
+    from pipeline.errors import NotFoundError
+    from pipeline.learning import endtoend
+
+    if file is not None and not file.is_file():
+        raise NotFoundError(f"no such file: {file}.", "Name a video file, or none: one is made.")
+    figures = endtoend.bench_end_to_end(file, hz)
+    return figures, endtoend.as_text(figures)
 
 
 @command(bench_group, "counting")

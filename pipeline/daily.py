@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import cores, exposure, localtime, schemas, store
+from pipeline import aim, cores, exposure, localtime, schemas, store
 from pipeline.domain import Camera, Span
 from pipeline.errors import NotFoundError
 from pipeline.progress import track
@@ -156,6 +156,10 @@ def count_day(ws: Workspace, camera_day: CameraDay, model_id: str) -> list[Row]:
         profile=_profile(ws, camera, day, model_id),
         hour_of_week=[_hour_of_week(start, camera.timezone) for start, _ in hours],
     )
+    if any(aim.CHANGED in clip["reason"] for clip in clips):
+        result = replace(
+            result, movements=tuple(replace(m, quality=aim.CHANGED) for m in result.movements)
+        )
     return _write(ws, camera_day, card, clips, result)
 
 

@@ -16,24 +16,27 @@ import datetime as dt
 import glob
 import hashlib
 import re
-import time
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import localtime, schemas, store
+from pipeline import aim, localtime, schemas, store
 from pipeline.domain import Camera, Clip
+from pipeline.footage.halfway import State
 from pipeline.footage.verify import Verification, to_json, verification, verify
-from pipeline.progress import note, track
+from pipeline.footage.view_change import look_of
+from pipeline.footage.view_change import to_json as look_json
+from pipeline.progress import spoken, track
 
 if TYPE_CHECKING:
     from pipeline.cameras import Registry
     from pipeline.store import Workspace
 
 WORKERS = 2
-RULES = 3  # raise it when verification judges differently: cached results of other rules are void
+RULES = 4  # raise it when verification judges differently: cached results of other rules are void
 UNPLACED_AT = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".ts", ".wmv", ".asf")
 
@@ -84,7 +87,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _File:
+class FootageFile:
     """A footage file, the registry entry it belongs to, and its start where the name tells it."""
 
     path: Path
@@ -120,14 +123,17 @@ def ingest(
     decoded = days = 0
     for camera_id in registry.chosen(camera_ids):
         entries = [camera for camera in registry.entries if camera.id == camera_id]
-        files = _files(ws, entries)
+        files = files_of(ws, entries)
         if not files:
             remarks.append(f"{camera_id}: no file matches {_pattern(entries[-1])}")
         wanted = _within(files, first_day, last_day)
         found, new = _verified(ws, camera_id, wanted, on_progress)
         decoded += new
+        found, events = aim.trusted(ws, entries, found, first_day, last_day)
+        remarks += [event.remark() for event in events]
         clips += found
         days += _write_days(ws, entries, found, first_day, last_day)
+        _distrust_later(ws, entries, events, last_day)
     return Report(tuple(clips), decoded, days, tuple(remarks))
 
 
@@ -196,9 +202,9 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _files(ws: Workspace, entries: Sequence[Camera]) -> list[_File]:
+def files_of(ws: Workspace, entries: Sequence[Camera]) -> list[FootageFile]:
     """Find a camera's footage; a file goes with the registry entry in force when it starts."""
-    found: dict[Path, _File] = {}
+    found: dict[Path, FootageFile] = {}
     for camera in sorted(entries, key=lambda entry: entry.valid_from):
         for path in _matching(ws, camera):
             started_at = clip_start(path.stem, camera)
@@ -206,7 +212,7 @@ def _files(ws: Workspace, entries: Sequence[Camera]) -> list[_File]:
             if path in found and (day is None or day < camera.valid_from):
                 continue
             refused = _refused(path, _fixed_part(ws, camera))
-            found[path] = _File(path, camera, started_at, refused)
+            found[path] = FootageFile(path, camera, started_at, refused)
     return sorted(found.values(), key=lambda f: (f.started_at or UNPLACED_AT, f.path))
 
 
@@ -252,14 +258,14 @@ def _refused(path: Path, folder: Path) -> str:
 
 
 def _within(
-    files: Sequence[_File], first_day: dt.date | None, last_day: dt.date | None
-) -> list[_File]:
+    files: Sequence[FootageFile], first_day: dt.date | None, last_day: dt.date | None
+) -> list[FootageFile]:
     """Keep the files that may touch the days asked for, and those without a day.
 
     The latest one that starts before the first day may reach into it, so it is kept.
     """
-    before: list[_File] = []
-    kept: list[_File] = []
+    before: list[FootageFile] = []
+    kept: list[FootageFile] = []
     for file in files:
         if file.started_at is None:
             kept.append(file)
@@ -275,14 +281,15 @@ def _within(
 def _verified(
     ws: Workspace,
     camera_id: str,
-    files: Sequence[_File],
+    files: Sequence[FootageFile],
     on_progress: Callable[[Clip], None] | None,
 ) -> tuple[list[Clip], int]:
     """Verify what is not known yet, two clips at a time, keeping each result as it comes."""
     clips: list[Clip] = []
     decoded = 0
+    stop = threading.Event()
     with ThreadPoolExecutor(WORKERS) as pool:
-        running = [pool.submit(_clip, ws, file) for file in files]
+        running = [pool.submit(_clip, ws, file, stop) for file in files]
         try:
             for done in track(as_completed(running), f"ingest {camera_id}", total=len(running)):
                 clip, new = done.result()
@@ -291,12 +298,13 @@ def _verified(
                 if on_progress is not None:
                     on_progress(clip)
         except BaseException:
+            stop.set()  # also those within a clip, which may be long
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return sorted(clips, key=lambda clip: (clip.started_at, clip.clip_id)), decoded
 
 
-def _clip(ws: Workspace, file: _File) -> tuple[Clip, bool]:
+def _clip(ws: Workspace, file: FootageFile, stop: threading.Event) -> tuple[Clip, bool]:
     """Return a file's clip, and whether it had to be decoded for it."""
     found, digest, new = Verification(reason=file.refused), "", False
     if not file.refused:
@@ -304,28 +312,42 @@ def _clip(ws: Workspace, file: _File) -> tuple[Clip, bool]:
         kept = _kept_at(ws, file.camera.id, digest)
         known = _known(kept)
         new = known is None
-        found = known or verify(file.path, on_progress=spoken(file.path.name))
+        found = known or _decoded(ws, file, digest, stop)
         if new:
             store.write_json(kept, {"rules": RULES, **to_json(found)})
+            _half_at(kept).unlink(missing_ok=True)
     return _row(ws, file, found, digest), new
 
 
-def spoken(
-    name: str, every_s: float = 5.0, clock: Callable[[], float] = time.monotonic
-) -> Callable[[float, float | None], None]:
-    """Return a listener that tells how far a long clip is: the rate and the time left."""
-    started = shown = clock()
+def _decoded(ws: Workspace, file: FootageFile, digest: str, stop: threading.Event) -> Verification:
+    """Verify a clip, from where an earlier ingest was stopped within it; keep what it showed."""
+    half = _half_at(_kept_at(ws, file.camera.id, digest))
+    begun = store.read_json(half) if half.is_file() else {}
+    if begun.get("rules") != RULES:
+        begun = {"state": None, "looks": []}
+    looks = [look_of(told) for told in begun["looks"]]
 
-    def hear(at_s: float, whole_s: float | None) -> None:
-        nonlocal shown
-        now = clock()
-        if now - shown < every_s or at_s <= 0:
-            return
-        shown, rate = now, at_s / (now - started)
-        left = f", {max(whole_s - at_s, 0.0) / rate:.0f} s left" if whole_s else ""
-        note(f"{name}: {at_s / 60:.1f} min decoded, {rate:.0f} x real time{left}")
+    def put_down(state: State | None) -> None:
+        if state is None:
+            looks.clear()
+        told = [look_json(look) for look in looks]
+        store.write_json(half, {"rules": RULES, "state": state, "looks": told})
 
-    return hear
+    done_s = looks[-1].end_s if looks else 0.0
+    found = verify(
+        file.path,
+        on_progress=spoken(file.path.name, from_s=done_s),
+        on_look=looks.append,
+        on_state=put_down,
+        state=begun["state"],
+        stop=stop,
+    )
+    aim.keep_looks(ws, file.camera.id, digest, looks)
+    return found
+
+
+def _half_at(kept: Path) -> Path:
+    return kept.with_suffix(".half.json")
 
 
 def _kept_at(ws: Workspace, camera_id: str, digest: str) -> Path:
@@ -340,7 +362,7 @@ def _known(kept: Path) -> Verification | None:
     return verification(record) if record.pop("rules", None) == RULES else None
 
 
-def _row(ws: Workspace, file: _File, found: Verification, digest: str) -> Clip:
+def _row(ws: Workspace, file: FootageFile, found: Verification, digest: str) -> Clip:
     uri = _uri(ws, file.path)
     started_at = file.started_at or UNPLACED_AT
     if is_live(file.camera):
@@ -400,14 +422,32 @@ def _write_days(
     return len(days)
 
 
+def _distrust_later(
+    ws: Workspace, entries: Sequence[Camera], events: Sequence[aim.Event], last_day: dt.date | None
+) -> None:
+    """Take from days ingested before, after those of now, what a changed view makes worthless."""
+    if not events or last_day is None:
+        return
+    for day in ws.days("clips", entries[-1].id):
+        if day > last_day:
+            path = ws.clips(entries[-1].id, day)
+            rows = store.read_table(path, schemas.CLIPS).to_pylist()
+            _write(path, [aim.without_events(_clip_of(r), entries, events) for r in rows])
+
+
+def _clip_of(row: dict[str, Any]) -> Clip:
+    return Clip(**{**row, "covered": tuple((s["start_s"], s["end_s"]) for s in row["covered"])})
+
+
 def _write(path: Path, clips: Sequence[Clip]) -> None:
-    rows = [_as_row(clip) for clip in sorted(clips, key=lambda c: (c.started_at, c.clip_id))]
+    rows = [as_row(clip) for clip in sorted(clips, key=lambda c: (c.started_at, c.clip_id))]
     table = store.table_of(rows, schemas.CLIPS)
     if not store.same_rows(path, table, schemas.CLIPS):
         store.write_table(path, table, schemas.CLIPS)
 
 
-def _as_row(clip: Clip) -> dict[str, Any]:
+def as_row(clip: Clip) -> dict[str, Any]:
+    """Return a clip as a row of the clips table."""
     row = dict(vars(clip))
     row["covered"] = [{"start_s": start, "end_s": end} for start, end in clip.covered]
     return row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -60,3 +60,28 @@ def _line(description: str, done: int, total: int | None, elapsed_s: float) -> s
 def note(text: str) -> None:
     """Print one line to stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def spoken(
+    name: str,
+    every_s: float = 5.0,
+    clock: Callable[[], float] = time.monotonic,
+    from_s: float = 0.0,
+) -> Callable[[float, float | None], None]:
+    """Return a listener that tells how far a long clip is: the rate and the time left.
+
+    It is called with the seconds of footage done and those in all. What was done before now, up to
+    ``from_s``, does not count for the rate.
+    """
+    started = shown = clock()
+
+    def hear(at_s: float, whole_s: float | None) -> None:
+        nonlocal shown
+        now = clock()
+        if now - shown < every_s or at_s <= from_s:
+            return
+        shown, rate = now, (at_s - from_s) / (now - started)
+        left = f", {max(whole_s - at_s, 0.0) / rate:.0f} s left" if whole_s else ""
+        note(f"{name}: {at_s / 60:.1f} min decoded, {rate:.0f} x real time{left}")
+
+    return hear

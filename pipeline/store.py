@@ -202,6 +202,10 @@ class Workspace:
         """The registry."""
         return self.root / "cameras.toml"
 
+    def reference(self, camera: str, valid_from: dt.date) -> Path:
+        """Reference picture of a registry entry: what the camera saw when it was aimed."""
+        return self.root / "cameras" / checked_name(camera, "camera") / f"{valid_from}.jpg"
+
     def clips(self, camera: str, day: dt.date) -> Path:
         """Clips that touch a camera's local day."""
         return self.root / "clips" / checked_name(camera, "camera") / f"{day}.parquet"

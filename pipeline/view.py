@@ -77,9 +77,14 @@ class Crop:
         """
         import cv2
 
-        warp, (width, height), finer = self._warp
+        warp, (width, height), finer, (across, down) = self._warp
+        pixels = np.ascontiguousarray(rgb_box)
+        if across > 1 or down > 1:
+            small = max(pixels.shape[1] // across, 1), max(pixels.shape[0] // down, 1)
+            pixels = pixels[: small[1] * down, : small[0] * across]
+            pixels = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
         shown = cv2.warpPerspective(
-            np.ascontiguousarray(rgb_box),
+            pixels,
             warp,
             (width * finer, height * finer),
             flags=cv2.INTER_LINEAR,
@@ -94,18 +99,25 @@ class Crop:
         return self.corners
 
     @cached_property
-    def _warp(self) -> tuple[NDArray[np.float64], Size, int]:
-        """Box pixels → crop, computed at ``finer`` times the size where pixels would be skipped."""
+    def _warp(self) -> tuple[NDArray[np.float64], Size, int, tuple[int, int]]:
+        """Box pixels → crop: averaged over whole pixels first, where there are several to one.
+
+        Computed at ``finer`` times the size where pixels would still be skipped.
+        """
         import cv2
 
         width, height = self.size
         quad = np.array(self.corners)
-        finer = int(np.clip(math.ceil(max(_sides(quad) / (width, height)) - 0.25), 1, 4))
+        lengths = np.hypot(*(np.roll(quad, -1, axis=0) - quad).T)
+        least = np.minimum(lengths[:2], lengths[2:])
+        step = np.maximum(np.floor(least / (width, height)), 1)
+        finer = int(np.clip(math.ceil(max(_sides(quad) / step / (width, height)) - 0.25), 1, 4))
         to = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32) * finer
         # OpenCV puts pixel centres on whole numbers; corners here are pixel edges.
-        start = (quad - np.array(self.box[:2]) - 0.5).astype(np.float32)
+        start = ((quad - np.array(self.box[:2])) / step - 0.5).astype(np.float32)
         matrix = cv2.getPerspectiveTransform(start, to - np.float32(0.5))
-        return np.asarray(matrix, dtype=np.float64), (width, height), finer
+        steps = int(step[0]), int(step[1])
+        return np.asarray(matrix, dtype=np.float64), (width, height), finer, steps
 
 
 def union_box(crops: Sequence[Crop]) -> Box:

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 Method = Literal["events", "occupancy", "none"]
-Quality = Literal["ok", "estimated", "drift", "insufficient"]
+Quality = Literal["ok", "estimated", "drift", "view_changed", "insufficient"]
 
 
 @dataclass(frozen=True)

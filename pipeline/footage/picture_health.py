@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -86,6 +86,16 @@ class Watch:
         for fault in list(self._open):
             yield from self._closed(fault, last)
 
+    def state(self) -> dict[str, Any]:
+        """Return what it remembers, as JSON can hold it."""
+        before = self._before and (self._before[0], self._before[1].tolist())
+        return {"open": dict(self._open), "before": before}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Remember what another one did."""
+        self._open, before = dict(state["open"]), state["before"]
+        self._before = before and (before[0], np.array(before[1], np.uint8))
+
     def _closed(self, fault: Fault, end_s: float) -> Iterator[Flag]:
         start = self._open.pop(fault)
         if end_s - start >= (FROZEN_S if fault == "frozen" else 0.0):
@@ -122,7 +132,7 @@ def shift_between(
 
     The sureness is near 1 for the same scene and below 0.15 for another; see :func:`has_moved`.
     """
-    surface = _likeness(reference, thumbnail)
+    surface = likeness(reference, thumbnail)
     down, right = np.unravel_index(int(surface.argmax()), surface.shape)
     height, width = reference.shape
     return int(right) - width // 2, int(down) - height // 2, float(surface.max())
@@ -137,14 +147,14 @@ def has_moved(reference: NDArray[np.uint8], thumbnail: NDArray[np.uint8]) -> boo
     """
     if reference.shape != thumbnail.shape:
         return True
-    surface = _likeness(reference, thumbnail)
+    surface = likeness(reference, thumbnail)
     reach = max(round(MOVED_SHARE * reference.shape[1]), 1)
     down, right = (size // 2 for size in surface.shape)
     here = surface[down - reach : down + reach + 1, right - reach : right + reach + 1].max()
     return bool(surface.max() < SAME_VIEW_PEAK or here < surface.max() * STILL_HERE)
 
 
-def _likeness(reference: NDArray[np.uint8], thumbnail: NDArray[np.uint8]) -> NDArray[np.float64]:
+def likeness(reference: NDArray[np.uint8], thumbnail: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Phase correlation of edges (Kuglin & Hines 1975), no shift being in the middle.
 
     It is the inverse transform of the normalised cross-power spectrum: a single peak at the shift.

@@ -27,6 +27,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -37,7 +38,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline.domain import ClipStatus, Span
 from pipeline.errors import FootageError
 from pipeline.exposure import seconds, stall_limit_s, subtract, union
+from pipeline.footage import halfway
 from pipeline.footage.continuity import FrameNumbers
+from pipeline.footage.halfway import State
+from pipeline.footage.selective import entry_test
+from pipeline.footage.view_change import look_of
 
 if TYPE_CHECKING:
     import av
@@ -46,8 +51,10 @@ if TYPE_CHECKING:
 
     from pipeline.footage.containers import Timing
     from pipeline.footage.picture_health import Flag
+    from pipeline.footage.view_change import Look
 
 Progress = Callable[[float, float | None], None]
+Show = Callable[["Look"], None]
 
 TOLERANCE_S = 0.5
 TOLERANCE_FRAMES = 2
@@ -55,9 +62,14 @@ LONGEST_CLIP_S = 48 * 3600.0
 LOOK_EVERY_S, LOOK_AT_LEAST_EVERY_S = 1.0, 10.0
 MEMORY_BYTES = 1 << 30
 SILENT_S = 60.0
+_GLANCE_S = 0.5
 _SLOWEST_BYTES_PER_CPU_S = 20_000
 _OUT_OF_MEMORY = ("MemoryError", "Cannot allocate memory", "failed to map segment")
-_RESULT, _PROGRESS = "result", "progress"
+_RESULT, _PROGRESS, _LOOK, _STATE = "result", "progress", "look", "state"
+
+
+class StoppedError(Exception):
+    """Someone wants to stop; nothing is known of the clip."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,10 @@ def verify(
     memory_bytes: int = MEMORY_BYTES,
     silent_s: float = SILENT_S,
     on_progress: Progress | None = None,
+    on_look: Show | None = None,
+    on_state: Callable[[State | None], None] | None = None,
+    state: State | None = None,
+    stop: threading.Event | None = None,
 ) -> Verification:
     """Decode the whole clip in a child process and judge it. Bad footage is a result, no error.
 
@@ -119,16 +135,26 @@ def verify(
         silent_s: kill the child when it has not reported progress for so long.
         on_progress: called about once a second with the seconds of footage decoded so far, and
             those that the header promises, if it does.
+        on_look: called with what the camera saw, minute by minute, vehicles left out.
+        on_state: called now and then with where a later call may go on, after the looks up to it;
+            with None where it has to start over.
+        state: what ``on_state`` got last, of the same clip.
+        stop: once it is set, the child is killed.
+
+    Raises:
+        StoppedError: ``stop`` was set first.
     """
     with subprocess.Popen(
         [sys.executable, "-m", "pipeline.footage.verify", str(path.absolute()), str(memory_bytes)],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=_child_environment(),
     ) as child:
         try:
-            result, hung = _followed(child, silent_s, on_progress)
+            _hand(child, state)
+            hears = _hears(on_progress, on_look, on_state)
+            result, hung = _followed(child, silent_s, hears, stop or threading.Event())
         finally:
             child.kill()
         said = child.stderr.read().decode(errors="replace") if child.stderr else ""
@@ -137,23 +163,52 @@ def verify(
     return Verification(reason=_why_it_died(child.returncode, hung, silent_s, said))
 
 
+def _hand(child: subprocess.Popen[bytes], state: State | None) -> None:
+    """Give the child the state to go on from; nothing where it starts at the beginning."""
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError), child.stdin:
+        child.stdin.write(json.dumps(state).encode() if state else b"")
+
+
 def _child_environment() -> dict[str, str]:
     home = str(Path(__file__).resolve().parents[2])
     paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
 
 
+def _hears(
+    on_progress: Progress | None,
+    on_look: Show | None,
+    on_state: Callable[[State | None], None] | None,
+) -> dict[str, Callable[[Any], None]]:
+    """Return who listens to which of the child's messages."""
+    hears: dict[str, Callable[[Any], None]] = {}
+    if on_progress is not None:
+        hears[_PROGRESS] = lambda at: on_progress(*at)
+    if on_look is not None:
+        hears[_LOOK] = lambda told: on_look(look_of(told))
+    if on_state is not None:
+        hears[_STATE] = on_state
+    return hears
+
+
 def _followed(
     child: subprocess.Popen[bytes],
     silent_s: float,
-    on_progress: Progress | None,
+    hears: dict[str, Callable[[Any], None]],
+    stop: threading.Event,
 ) -> tuple[dict[str, Any] | None, bool]:
     """Read the child's lines until its result, its end, or too long a silence."""
     assert child.stdout is not None
-    handle, text = child.stdout.fileno(), b""
+    handle, text, heard = child.stdout.fileno(), b"", time.monotonic()
     while True:
-        if not select.select([handle], [], [], silent_s)[0]:
-            return None, True
+        if stop.is_set():
+            raise StoppedError
+        if not select.select([handle], [], [], min(_GLANCE_S, silent_s))[0]:
+            if time.monotonic() - heard >= silent_s:
+                return None, True
+            continue
+        heard = time.monotonic()
         chunk = os.read(handle, 65536)
         if not chunk:
             child.wait()
@@ -163,8 +218,9 @@ def _followed(
             message = json.loads(line)
             if _RESULT in message:
                 return message[_RESULT], False
-            if on_progress is not None:
-                on_progress(*message[_PROGRESS])
+            for kind, told in message.items():
+                if hear := hears.get(kind):
+                    hear(told)
 
 
 def _why_it_died(code: int, hung: bool, silent_s: float, said: str) -> str:
@@ -192,7 +248,13 @@ def to_json(found: Verification) -> dict[str, Any]:
     return {**asdict(found), "fps": str(found.fps) if found.fps else None}
 
 
-def examined(path: Path, report: Progress = lambda at, whole: None) -> Verification:
+def examined(
+    path: Path,
+    report: Progress = lambda at, whole: None,
+    show: Show = lambda look: None,
+    keep: Callable[[State], None] = lambda state: None,
+    state: State | None = None,
+) -> Verification:
     """Do the work of :func:`verify` in this process, without its protection."""
     from pipeline.footage import containers
 
@@ -207,7 +269,9 @@ def examined(path: Path, report: Progress = lambda at, whole: None) -> Verificat
                 lead_s=clock.lead_s,
                 start_s=float(clock.first * clock.tick_s),
             )
-            _watch(container, stream, clock, seen, report)
+            if state is not None:
+                seen = Seen(**halfway.take_up(state))
+            _watch(container, stream, clock, seen, report, show, keep, state)
             status, reason = judged(seen)
             return Verification(
                 duration_s=seen.end_s,
@@ -235,13 +299,24 @@ def _watch(
     clock: Timing,
     seen: Seen,
     report: Progress,
+    show: Show,
+    keep: Callable[[State], None],
+    state: State | None,
 ) -> None:
     """Decode everything once and fill ``seen``."""
     index, last, start = -1, clock.first - 1, 0.0
     hurt: float | None = None
     limit_s, reported = stall_limit_s(clock.interval_s), time.monotonic()
-    view = _View()
-    for packet, frames, complaint in _decoding(container, stream, seen):
+    view = _View(show)
+    suits = clock.timebase == "container" and halfway.suits(container, stream)
+    stops, is_entry = halfway.Stops(), entry_test(stream)
+    if state is not None:
+        last, start = state["last"], state["start"]
+        stops.due_s = clock.offset_s(state["tick"]) + halfway.EVERY_S
+        view.restore(state["view"])
+    for packet, frames, complaint in _decoding(container, stream, seen, state):
+        if suits and packet.size and is_entry(packet):
+            stops.entry(packet.pts)
         seen.packets += bool(packet.size)
         seen.cut_away += bool(packet.size and packet.is_discard)
         for frame in frames:
@@ -254,6 +329,8 @@ def _watch(
                 seen.resized += 1
                 continue
             at = clock.offset_s(tick)
+            if stops.is_here(tick, at, seen, hurt is not None or complaint):
+                keep(halfway.put_down(seen, tick, last, start, view.put_down(at)))
             if seen.frames and at - clock.offset_s(last) > limit_s:
                 seen.covered.append((start, seen.end_s))
                 start = at
@@ -278,13 +355,30 @@ def _watch(
 class _View:
     """Looks now and then, at keyframes where there are some, whether anything is to be seen."""
 
-    def __init__(self) -> None:
-        from pipeline.footage import picture_health
+    def __init__(self, show: Show) -> None:
+        from pipeline.footage import picture_health, view_change
 
+        self._minutes, self._show = view_change.Minutes(), show
+        self._fineness = view_change.fineness
         self._thumbnail_of = picture_health.thumbnail_of
         self._watch = picture_health.Watch()
         self._last = -LOOK_AT_LEAST_EVERY_S
-        self.end = self._watch.end
+
+    def put_down(self, at_s: float) -> State:
+        """Let the minute end here, and return what is remembered beyond it."""
+        for look in self._minutes.end(at_s):
+            self._show(look)
+        return {"last": self._last, "watch": self._watch.state()}
+
+    def restore(self, state: State) -> None:
+        """Remember what was put down."""
+        self._last = state["last"]
+        self._watch.restore(state["watch"])
+
+    def end(self, end_s: float) -> Iterator[Flag]:
+        for look in self._minutes.end(end_s):
+            self._show(look)
+        yield from self._watch.end(end_s)
 
     def see(self, at: float, frame: av.VideoFrame) -> Iterator[Flag]:
         import numpy as np
@@ -297,11 +391,15 @@ class _View:
         self._last = at
         plane = frame.planes[0]
         grey = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-        yield from self._watch.see(at, self._thumbnail_of(grey[:, : plane.width]))
+        shown = grey[:, : plane.width]
+        thumbnail = self._thumbnail_of(shown)
+        for look in self._minutes.see(at, thumbnail, self._fineness(shown)):
+            self._show(look)
+        yield from self._watch.see(at, thumbnail)
 
 
 def _decoding(
-    container: InputContainer, stream: VideoStream, seen: Seen
+    container: InputContainer, stream: VideoStream, seen: Seen, state: State | None = None
 ) -> Iterator[tuple[av.Packet, list[av.VideoFrame], bool]]:
     """Yield each packet with its pictures and whether the decoder complained about it.
 
@@ -311,6 +409,8 @@ def _decoding(
     import av.logging
 
     demuxing = container.demux(stream)
+    if state is not None:
+        demuxing = halfway.packets_from(container, stream, state["tick"])
     context = stream.codec_context
     h264 = context.codec.name == "h264"
     numbers = FrameNumbers(context.extradata or b"") if h264 else None
@@ -423,7 +523,30 @@ def _say(kind: str, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hol
     sys.stdout.flush()
 
 
+def _main(path: Path, memory_bytes: int) -> None:
+    from pipeline.footage import view_change
+
+    given = sys.stdin.read()
+    state = json.loads(given) if given else None
+    _limit(path, memory_bytes)
+
+    def work(state: State | None) -> Verification:
+        return examined(
+            path,
+            lambda *at: _say(_PROGRESS, at),
+            lambda look: _say(_LOOK, view_change.to_json(look)),
+            lambda place: _say(_STATE, place),
+            state,
+        )
+
+    try:
+        found = work(state)
+    except halfway.LostWayError:
+        _say(_STATE, None)
+        found = work(None)
+    _say(_RESULT, to_json(found))
+
+
 if __name__ == "__main__":
     with contextlib.suppress(BrokenPipeError):
-        _limit(Path(sys.argv[1]), int(sys.argv[2]))
-        _say(_RESULT, to_json(examined(Path(sys.argv[1]), lambda *at: _say(_PROGRESS, at))))
+        _main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -18,13 +18,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from pipeline.errors import ModelError, NotFoundError
+from pipeline.learning.cards import CARD as CARD
+from pipeline.learning.cards import ONNX as ONNX
+from pipeline.learning.cards import WEIGHTS as WEIGHTS
+from pipeline.learning.cards import load_card as load_card
 from pipeline.learning.models import NetSpec, TruckNet, build
-from pipeline.store import Workspace, read_json, write_bytes, write_json
+from pipeline.store import Workspace, write_bytes, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-WEIGHTS, ONNX, CARD = "model.safetensors", "model.onnx", "card.json"
 
 
 def save_model(ws: Workspace, model_id: str, net: TruckNet, card: dict[str, Any]) -> None:
@@ -56,26 +58,6 @@ def current_model(ws: Workspace) -> str:
         raise NotFoundError(
             f"no model in {ws.root}.", "Train one: truck-counter train --campaign C."
         ) from None
-
-
-def load_card(ws: Workspace, model_id: str) -> dict[str, Any]:
-    """Read a model's card.
-
-    Raises:
-        NotFoundError: no such model.
-        ModelError: it is not a card.
-    """
-    try:
-        card = read_json(ws.model(model_id) / CARD)
-    except NotFoundError:
-        known = sorted(p.parent.name for p in ws.root.glob("models/*/card.json"))
-        raise NotFoundError(
-            f"no such model: {model_id!r}.", f"There is: {', '.join(known) or 'none'}."
-        ) from None
-    needed = {"model_id", "arch", "input", "threshold", "temperature", "prior"}
-    if not isinstance(card, dict) or not needed <= set(card):
-        raise ModelError(f"{ws.model(model_id) / CARD} is not a model card.", "Train anew.")
-    return card
 
 
 def load_model(ws: Workspace, model_id: str) -> tuple[TruckNet, dict[str, Any]]:

@@ -30,14 +30,16 @@ NEAR = 0.02
 
 def open_engine(ws: Workspace, model_id: str, name: str = "auto", threads: int = 0) -> Engine:
     """Return an engine for a model; ``auto`` takes the one its card found fastest."""
-    from pipeline.learning import checkpoints
+    from pipeline.learning import cards
 
-    card = checkpoints.load_card(ws, model_id)
+    card = cards.load_card(ws, model_id)
     if name == "auto":
         name = card.get("engine", "torch")
     if name == "torch":
+        from pipeline.learning import checkpoints
+
         return torch_engine(checkpoints.load_model(ws, model_id)[0])
-    path = str(ws.model(model_id) / checkpoints.ONNX)
+    path = str(ws.model(model_id) / cards.ONNX)
     if name == "onnxruntime":
         return onnxruntime_engine(path, threads)
     if name in ("openvino", "openvino_bf16"):

@@ -3,7 +3,8 @@
 One decoding pass per clip at the camera's ``sample_hz``. Pixels live for one block of at most
 300 s, whose median is the background its crops are shown with: memory does not grow with the clip.
 Where clips overlap, the earlier one speaks. The file is a function of clips, registry entry and
-model; what it was made from stands beside it, and the same again decodes nothing.
+model; what it was made from stands beside it, and the same again decodes nothing. Each block's
+scores are kept as they come (``<model>.parts/``), so a day that is stopped goes on within its clip.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import localtime, store, view
 from pipeline.footage import video
-from pipeline.learning import checkpoints, engines, pictures
+from pipeline.learning import cards, engines, pictures
 from pipeline.learning.calibration import Calibration
+from pipeline.progress import spoken
 from pipeline.schemas import CLIPS, SCORES
 from pipeline.store import Workspace
 
@@ -31,7 +35,18 @@ if TYPE_CHECKING:
     from pipeline.domain import Camera, Span
     from pipeline.learning.engines import Engine
 
-RULES = 1  # raised when equal inputs would give other scores
+RULES = 2  # raised when equal inputs would give other scores
+
+_SCORED_BY = (  # what of a clip's row its scores depend on: not on how much of it can be trusted
+    "clip_id",
+    "uri",
+    "content_hash",
+    "started_at",
+    "duration_s",
+    "frames_read",
+    "width_px",
+    "height_px",
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class Scorer:
     @classmethod
     def open(cls, ws: Workspace, model_id: str, engine: str = "auto", threads: int = 0) -> Scorer:
         """Open a model by id; ``threads`` 0 takes as many as there are cores."""
-        card = checkpoints.load_card(ws, model_id)
+        card = cards.load_card(ws, model_id)
         shape = card["input"]
         return cls(
             engine=engines.open_engine(ws, model_id, engine, threads),
@@ -57,18 +72,23 @@ class Scorer:
             channels=shape["channels"],
         )
 
+    @property
+    def needs_background(self) -> bool:
+        """Whether the network sees the background as three more channels."""
+        return self.channels == 6
+
     def fitted(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Scale a crop to the model's input, ``uint8[h, w, 3]``."""
         return pictures.scaled(crop, self.width, self.height)
 
     def p_truck(
-        self, crops: Sequence[NDArray[np.uint8]], background: NDArray[np.uint8]
+        self, crops: Sequence[NDArray[np.uint8]], background: NDArray[np.uint8] | None
     ) -> NDArray[np.float64]:
-        """Score fitted crops of one zone and block against its background."""
+        """Score fitted crops of one zone and block against its background, where one is needed."""
         shape = (len(crops), self.channels, self.height, self.width)
         pixels = np.empty(shape, dtype=np.uint8)
         pixels[:, :3] = np.stack(crops).transpose(0, 3, 1, 2)
-        if self.channels == 6:
+        if background is not None:
             pixels[:, 3:] = self.fitted(background).transpose(2, 0, 1)
         return self.calibration.p_truck(self.engine(pixels))
 
@@ -99,14 +119,21 @@ def infer_day(
         FootageError: a clip that passed ingest cannot be decoded any more.
     """
     target = ws.scores(camera.id, day, model_id)
+    folder = target.with_suffix(".parts")
     if is_scored(ws, camera, day, model_id, engine):
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed at its very end
         return target
     clips = store.read_table(ws.clips(camera.id, day), CLIPS).to_pylist()
-    scorer = Scorer.open(ws, model_id, engine, threads)
-    rows = list(_day_rows(ws, camera, day, clips, scorer))
-    store.write_table(target, _table(rows, camera.id, model_id), SCORES)
     digest = _made_from(ws, camera, clips, model_id, engine)
+    scorer = Scorer.open(ws, model_id, engine, threads)
+    parts = _Parts(folder, digest)
+    tables = list(_day_tables(ws, camera, day, clips, scorer, model_id, parts))
+    rows = pa.concat_tables([store.table_of([], SCORES), *tables])
+    store.write_table(
+        target, rows.sort_by([("zone", "ascending"), ("captured_at", "ascending")]), SCORES
+    )
     store.write_json(target.with_suffix(".json"), digest)
+    parts.remove()
     return target
 
 
@@ -122,58 +149,128 @@ def is_scored(
     return bool(store.read_json(note) == _made_from(ws, camera, clips, model_id, engine))
 
 
-def _day_rows(
-    ws: Workspace, camera: Camera, day: dt.date, clips: list[dict[str, Any]], scorer: Scorer
-) -> Iterator[tuple[str, dt.datetime, float, str, float]]:
-    """Yield (zone, captured_at, p_truck, clip_id, offset_s), each instant once."""
+class _Parts:
+    """A day half done: the scores of each finished block of each clip, a file each."""
+
+    def __init__(self, folder: Path, made_from: dict[str, str]) -> None:
+        """Take up what is there, if it was made from the same."""
+        self._folder, note = folder, folder / "made_from.json"
+        if folder.is_dir() and not (note.is_file() and store.read_json(note) == made_from):
+            self.remove()
+        if not note.is_file():
+            store.write_json(note, made_from)
+
+    def known(self, clip_id: str, number: int) -> pa.Table | None:
+        """Return the scores of a clip's block, if it was finished."""
+        path = self._at(clip_id, number)
+        return store.read_table(path, SCORES) if path.is_file() else None
+
+    def keep(self, clip_id: str, number: int, scores: pa.Table) -> None:
+        """Keep the scores of a finished block."""
+        store.write_table(self._at(clip_id, number), scores, SCORES)
+
+    def remove(self) -> None:
+        """Forget everything."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _at(self, clip_id: str, number: int) -> Path:
+        return self._folder / f"{store.checked_name(clip_id, 'clip')}.{number}.parquet"
+
+
+def _day_tables(
+    ws: Workspace,
+    camera: Camera,
+    day: dt.date,
+    clips: list[dict[str, Any]],
+    scorer: Scorer,
+    model_id: str,
+    parts: _Parts,
+) -> Iterator[pa.Table]:
+    """Yield the scores of each block of each clip, each instant once."""
     span = localtime.day_span(day, camera.timezone)
     seen_until = -np.inf
     for clip in sorted(clips, key=lambda c: (c["started_at"], c["clip_id"])):
         if clip["status"] == "quarantined":
             continue
         last = seen_until
-        for zone, at, p, offset in _clip_rows(ws, camera, clip, span, seen_until, scorer):
-            yield zone, at, p, clip["clip_id"], offset
-            last = max(last, at.timestamp())
+        for table in _clip_tables(ws, camera, clip, span, seen_until, scorer, model_id, parts):
+            yield table
+            latest = pc.max(table["captured_at"]).as_py()
+            last = max(last, latest.timestamp()) if latest is not None else last
         seen_until = last
 
 
-def _clip_rows(
+def _clip_tables(
     ws: Workspace,
     camera: Camera,
     clip: dict[str, Any],
     day: Span,
     after: float,
     scorer: Scorer,
-) -> Iterator[tuple[str, dt.datetime, float, float]]:
+    model_id: str,
+    parts: _Parts,
+) -> Iterator[pa.Table]:
     """Score one clip block by block, at instants inside ``day`` and later than ``after``."""
-    started = clip["started_at"]
+    start, clip_id = clip["started_at"].timestamp(), clip["clip_id"]
     size = (clip["width_px"], clip["height_px"])
     crops = {zone.name: view.Crop.of(zone, *size) for zone in camera.zones}
     stretches = view.blocks(clip["duration_s"])
     wanted = _instants(camera.sample_hz, clip["duration_s"])
-    at = started.timestamp() + wanted
-    # A microsecond of slack: an overlapping clip must not repeat the very last instant.
-    wanted = wanted[(at >= day[0]) & (at < day[1]) & (at > after + 1e-6)]
+
+    def belongs(offsets: NDArray[np.float64]) -> NDArray[np.bool_]:
+        at = start + offsets
+        # A microsecond of slack: an overlapping clip must not repeat the very last instant.
+        return np.asarray((at >= day[0]) & (at < day[1]) & (at > after + 1e-6))
+
+    wanted = wanted[belongs(wanted)]
+    for number, stretch in enumerate(stretches):
+        table = parts.known(clip_id, number)
+        if table is not None:
+            yield table
+            wanted = wanted[(wanted < stretch[0]) | (wanted >= stretch[1])]
     slack = 0.5 * clip["duration_s"] / max(clip["frames_read"], 1)
     path = ws.root / clip["uri"]
+    hear = spoken(path.name, from_s=float(wanted[0]) if wanted.size else 0.0)
     for stretch, block in _read_blocks(path, crops, stretches, wanted, slack, scorer):
         inside = wanted[(wanted >= stretch[0]) & (wanted < stretch[1])]
-        shown = np.searchsorted(np.array(block.offsets), inside + slack, side="right") - 1
-        picked = [
-            i
-            for i in np.unique(shown[shown >= 0]).tolist()
-            if day[0] <= started.timestamp() + block.offsets[i] < day[1]
-            and started.timestamp() + block.offsets[i] > after + 1e-6
-        ]
-        if not picked:
-            continue
-        for name in crops:
+        offsets = np.array(block.offsets)
+        shown = np.searchsorted(offsets, inside + slack, side="right") - 1
+        picked = np.unique(shown[shown >= 0])
+        picked = picked[belongs(offsets[picked])]
+        table = _scored(camera.id, clip, block, picked, scorer, model_id)
+        parts.keep(clip_id, stretches.index(stretch), table)
+        yield table
+        hear(stretch[1], clip["duration_s"])
+
+
+def _scored(
+    camera_id: str,
+    clip: dict[str, Any],
+    block: _Block,
+    picked: NDArray[np.intp],
+    scorer: Scorer,
+    model_id: str,
+) -> pa.Table:
+    """Score the picked pictures of a block in every zone."""
+    rows: list[dict[str, Any]] = []
+    for name in block.crops if picked.size else ():
+        empty = None
+        if scorer.needs_background:
             empty = view.background(np.stack(block.quiet[name] or block.crops[name]))
-            p = scorer.p_truck([block.crops[name][i] for i in picked], empty)
-            for i, value in zip(picked, p.tolist(), strict=True):
-                offset = block.offsets[i]
-                yield name, started + dt.timedelta(seconds=offset), value, offset
+        p_truck = scorer.p_truck([block.crops[name][i] for i in picked], empty)
+        rows += [
+            {
+                "camera_id": camera_id,
+                "zone": name,
+                "captured_at": clip["started_at"] + dt.timedelta(seconds=block.offsets[i]),
+                "p_truck": float(p),
+                "model_id": model_id,
+                "clip_id": clip["clip_id"],
+                "offset_s": block.offsets[i],
+            }
+            for i, p in zip(picked, p_truck, strict=True)
+        ]
+    return store.table_of(rows, SCORES)
 
 
 def _read_blocks(
@@ -188,11 +285,14 @@ def _read_blocks(
     used = [s for s in stretches if ((wanted >= s[0]) & (wanted < s[1])).any()]
     if not used:
         return
-    quiet = np.array(sorted(t for s in used for t in view.background_offsets(s)))
+    looks = used if scorer.needs_background else ()
+    quiet = np.array(sorted(t for s in looks for t in view.background_offsets(s)))
     box = view.union_box(list(crops.values()))
     block, current = _Block([], {n: [] for n in crops}, {n: [] for n in crops}), 0
     due = 0
     for frame in video.read_at(path, sorted({*wanted.tolist(), *quiet.tolist()}), box):
+        if frame.offset_s + slack < used[0][0]:
+            continue  # still shown when the first block begins, but the one before it has it
         while current < len(used) - 1 and frame.offset_s + slack >= used[current + 1][0]:
             if block.offsets:
                 yield used[current], block
@@ -217,30 +317,15 @@ def _instants(sample_hz: float, duration_s: float) -> NDArray[np.float64]:
     return np.arange(max(n, 1), dtype=np.float64) / sample_hz
 
 
-def _table(
-    rows: list[tuple[str, dt.datetime, float, str, float]], camera_id: str, model_id: str
-) -> pa.Table:
-    rows = sorted(rows, key=lambda row: (row[0], row[1]))
-    zones, at, p, clip_ids, offsets = zip(*rows, strict=True) if rows else ((),) * 5
-    return pa.table(
-        {
-            "camera_id": pa.array([camera_id] * len(rows), pa.string()),
-            "zone": pa.array(zones, pa.string()),
-            "captured_at": pa.array(at, pa.timestamp("us", tz="UTC")),
-            "p_truck": pa.array(np.array(p, dtype=np.float32)),
-            "model_id": pa.array([model_id] * len(rows), pa.string()),
-            "clip_id": pa.array(clip_ids, pa.string()),
-            "offset_s": pa.array(offsets, pa.float64()),
-        }
-    )
-
-
 def _made_from(
     ws: Workspace, camera: Camera, clips: list[dict[str, Any]], model_id: str, engine: str
 ) -> dict[str, str]:
     """Digest what the scores depend on."""
-    weights = (ws.model(model_id) / checkpoints.CARD).read_bytes() if model_id else b""
+    weights = (ws.model(model_id) / cards.CARD).read_bytes() if model_id else b""
     zones = [(z.name, z.polygon) for z in camera.zones]
-    said = json.dumps([RULES, camera.sample_hz, camera.timezone, zones, clips, engine], default=str)
+    used = [
+        {key: clip[key] for key in _SCORED_BY} for clip in clips if clip["status"] != "quarantined"
+    ]
+    said = json.dumps([RULES, camera.sample_hz, camera.timezone, zones, used, engine], default=str)
     digest = hashlib.blake2b(said.encode() + weights, digest_size=16).hexdigest()
     return {"made_from": digest}

@@ -9,13 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline import cameras, schemas, store
 from pipeline import ingest as ingesting
 from pipeline.cameras import Registry
 from pipeline.domain import Camera, Clip
-from pipeline.ingest import clip_id, clip_start, ingest, spoken
+from pipeline.footage.verify import Verification
+from pipeline.footage.view_change import Look
+from pipeline.ingest import clip_id, clip_start, ingest
+from pipeline.progress import spoken
 from pipeline.store import Workspace
 
 MakeClip = Callable[..., Path]
@@ -105,6 +109,31 @@ def test_stopped_it_goes_on_where_it_was(ws: Workspace, make_clip: MakeClip) -> 
     report = ingest(ws, _registry())
     assert len(report.clips) == 4
     assert 1 <= report.decoded <= 3
+
+
+def test_stopped_within_a_clip_it_goes_on_there(
+    ws: Workspace, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
+    look = Look(0.0, 60.0, np.full((9, 16), 7, np.uint8), 0.5)
+    given: list[Any] = []
+
+    def halves(path: Path, on_look: Any, on_state: Any, state: Any, **_: Any) -> Verification:
+        given.append(state)
+        on_look(look)
+        if state is None:
+            on_state({"tick": 5})
+            raise KeyboardInterrupt
+        return Verification(status="ok", duration_s=120.0, covered=((0.0, 120.0),))
+
+    monkeypatch.setattr(ingesting, "verify", halves)
+    with pytest.raises(KeyboardInterrupt):
+        ingest(ws, _registry())
+    assert ingest(ws, _registry()).tally()["ok"] == 1
+    assert given == [None, {"tick": 5}]
+    (kept,) = (ws.root / "clips" / "gate" / "verified").glob("*/*.looks.json")
+    assert len(store.read_json(kept)) == 2
+    assert not list(kept.parent.glob("*.half.json"))
 
 
 def test_a_range_of_days_takes_in_the_clip_that_reaches_into_it(

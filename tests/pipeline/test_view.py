@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -107,3 +108,35 @@ def test_blocks_are_equal_and_at_most_five_minutes():
     assert view.blocks(0.5) == [(0.0, 0.5)]
     assert len(view.background_offsets((0.0, 300.0))) == 31
     assert view.background_offsets((10.0, 12.0)) == [10.5, 11.5]
+
+
+@pytest.mark.parametrize("polygon", [None, ((0.38, 0.45), (0.6, 0.45), (0.72, 0.9), (0.3, 0.9))])
+def test_a_large_zone_shrunk_first_shows_every_place_where_it_is(polygon) -> None:
+    """Pixels are averaged before they are straightened; nothing may shift by that."""
+    zone = Zone("lane", polygon or ((0.35, 0.45), (0.65, 0.45), (0.65, 0.75), (0.35, 0.75)))
+    crop = Crop.of(zone, 1280, 720)
+    assert max(crop._warp[3]) >= 2
+    x0, y0, x1, y1 = crop.box
+    x, y = np.meshgrid(np.arange(x0, x1) + 0.5, np.arange(y0, y1) + 0.5)
+    middle, slope = np.array([(x0 + x1) / 2, (y0 + y1) / 2]), 2.0  # grey levels a pixel
+
+    def ramp(x, y):
+        return [
+            np.clip(128 + slope * (at - mid), 0, 255)
+            for at, mid in zip((x, y), middle, strict=True)
+        ]
+
+    picture = np.stack([*ramp(x, y), 0 * x], axis=2)
+    seen = crop.extract(np.round(picture).astype(np.uint8)).astype(float)
+    width, height = crop.size
+    corner = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    back = cv2.getPerspectiveTransform(corner, np.array(crop.corners, np.float32))
+    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    at = np.stack([columns, rows, np.ones_like(rows)]).reshape(3, -1)
+    px, py, scale = back @ at
+    for channel, wanted in enumerate(ramp(px / scale, py / scale)):
+        steep = (wanted > 10) & (wanted < 245)
+        off = (seen[..., channel].ravel() - wanted)[steep]
+        assert steep.sum() > 1000
+        assert abs(off.mean()) < 0.5  # a quarter of a pixel; shrunk pixels are two to four
+        assert np.abs(off).max() < 2.5

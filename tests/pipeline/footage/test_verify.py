@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,3 +124,10 @@ def test_real_clips(shared_data: Path, name: str) -> None:
     assert (found.status, found.frames_read) == _REAL[name][:2]
     assert seconds(found.covered) == pytest.approx(_REAL[name][2], abs=0.01)
     assert (found.timebase == "index") == name.endswith(".avi")
+
+
+def test_whoever_waits_for_a_clip_can_stop(make_clip: MakeClip) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(verify.StoppedError):
+        verify.verify(make_clip("a.mp4"), stop=stop)

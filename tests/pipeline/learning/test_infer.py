@@ -1,6 +1,8 @@
 """Scoring with a stand-in engine: the mean brightness of the crop is the logit."""
 
 import datetime as dt
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -117,8 +119,11 @@ def test_the_same_again_decodes_nothing(tmp_path, make_clip, scorer, monkeypatch
     path = infer.infer_day(ws, camera, DAY, "m")
     before = path.read_bytes()
     monkeypatch.setattr(infer.video, "read_at", lambda *_: pytest.fail("decoded again"))
+    left = path.with_suffix(".parts") / "clip0.0.parquet"  # by a kill at the very end
+    store.write_bytes(left, before)
 
     assert infer.infer_day(ws, camera, DAY, "m").read_bytes() == before
+    assert not left.parent.exists()
 
 
 def test_the_background_of_long_clips_changes_with_the_block(
@@ -147,3 +152,51 @@ def test_a_day_without_sound_clips_has_an_empty_table(tmp_path, make_clip, score
     ws, camera = _workspace(tmp_path, [(make_clip("a.mp4"), NOON, 50, "quarantined")])
 
     assert read_table(infer.infer_day(ws, camera, DAY, "m")).num_rows == 0
+
+
+def test_stopped_within_a_clip_it_goes_on_with_the_next_block(
+    tmp_path, make_clip, monkeypatch, scorer
+):
+    monkeypatch.setattr("pipeline.view.LONGEST_BLOCK_S", 1.0)
+    monkeypatch.setattr("pipeline.view.blocks.__defaults__", (1.0,))
+    clip = make_clip("a.mp4", n=100, b_frames=2)
+    whole, camera = _workspace(tmp_path / "whole", [(clip, NOON, 100, "ok")])
+    expected = read_table(infer.infer_day(whole, camera, DAY, "m"), schemas.SCORES)
+
+    ws, camera = _workspace(tmp_path / "stopped", [(clip, NOON, 100, "ok")])
+    keep, asked = infer._Parts.keep, []
+
+    def keep_two(self, clip_id, number, scores):
+        if number == 2:
+            raise KeyboardInterrupt
+        keep(self, clip_id, number, scores)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(infer._Parts, "keep", keep_two)
+        with pytest.raises(KeyboardInterrupt):
+            infer.infer_day(ws, camera, DAY, "m")
+    read_at = infer.video.read_at
+    monkeypatch.setattr(
+        infer.video, "read_at", lambda path, at, box: (asked.extend(at), read_at(path, at, box))[1]
+    )
+    path = infer.infer_day(ws, camera, DAY, "m")
+    assert min(asked) == 2.0  # the blocks up to 2 s were done
+    assert read_table(path, schemas.SCORES).equals(expected)
+    assert {p.name for p in path.parent.iterdir()} == {"m.parquet", "m.json"}
+
+
+def test_what_was_begun_from_other_clips_is_not_gone_on_with(tmp_path, make_clip, scorer):
+    ws, camera = _workspace(tmp_path, [(make_clip("a.mp4", n=100), NOON, 100, "ok")])
+    parts = ws.scores("gate", DAY, "m").with_suffix(".parts")
+    store.write_json(parts / "made_from.json", {"made_from": "others"})
+    store.write_bytes(parts / "clip0.0.parquet", b"not even a table")
+    infer.infer_day(ws, camera, DAY, "m")
+    assert len(_offsets(ws)) == 8
+    assert not parts.exists()
+
+
+def test_scoring_takes_no_torch():
+    """Torch is most of a process's memory, and seconds of its start."""
+    code = "import sys, pipeline.learning.infer, pipeline.daily; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
