@@ -111,3 +111,23 @@ def workspace_of(tmp_path: Path) -> Callable[[int], Workspace]:
 def password() -> str:
     """The password everybody signed up with."""
     return PASSWORD
+
+
+@pytest.fixture(scope="session")
+def sure_votes() -> Callable[[Workspace, int], dict[str, bool]]:
+    """Let three people of an earlier crowd agree on n frames, every other a truck; return truth."""
+    from labeling import campaign
+
+    def agree(ws: Workspace, n: int) -> dict[str, bool]:
+        truth = {f"f{i:05d}": i % 2 == 0 for i in range(n)}
+        rows = [
+            {"frame_id": f, "worker": worker, "label": "truck" if t else "no_truck"}
+            | {"annotated_at": None, "seconds_spent": None, "source": "import"}
+            for f, t in truth.items()
+            for worker in ("old1", "old2", "old3")
+        ]
+        campaign.add_annotations(ws, "spring", rows)
+        campaign.aggregate(ws, "spring")
+        return truth
+
+    return agree

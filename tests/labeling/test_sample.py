@@ -99,6 +99,13 @@ def test_the_same_call_adds_nothing_and_another_adds(filmed):
     assert frames["batch"].nunique() == 2
 
 
+def test_a_model_named_is_another_call_and_an_unknown_one_is_named(filmed):
+    with pytest.raises(NotFoundError, match="'m9'"):
+        sample(filmed, "five", 4, seed=3, model="m9")
+    assert sample(filmed, "five", 4, seed=3, model="none") == 4
+    assert sample(filmed, "five", 4, seed=3) == 0
+
+
 def test_a_call_that_was_cut_off_is_made_again(filmed):
     sample(filmed, "three", 12)
     folder = filmed.campaign_frames("three")
