@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labeling import adjudication, gold
-from labeling.aggregate import Aggregation
+from labeling.aggregate import METHODS, Aggregation
 from labeling.aggregate import aggregate as aggregate_votes
 from pipeline import store
 from pipeline.errors import InputError, NotFoundError
@@ -121,11 +121,11 @@ def add_table(ws: Workspace, campaign: str, votes: pd.DataFrame) -> Added:
     return add_annotations(ws, campaign, rows)
 
 
-def aggregated(ws: Workspace, campaign: str, method: str = "dawid_skene") -> Aggregation:
+def aggregated(ws: Workspace, campaign: str, method: str | None = None) -> Aggregation:
     """Turn the campaign's votes into labels, without writing them.
 
-    What experts settled keeps their answer; it and the votes on gold tasks teach the method how
-    good each worker is.
+    Without ``method``, by the one its labels were last made with. What experts settled keeps their
+    answer; it and the votes on gold tasks teach the method how good each worker is.
 
     Raises:
         NotFoundError: there is no such campaign.
@@ -139,7 +139,13 @@ def aggregated(ws: Workspace, campaign: str, method: str = "dawid_skene") -> Agg
             "Bring some with: truck-counter label import, or label pull.",
         )
     known = adjudication.settled(adjudication.read(ws, campaign))
-    return aggregate_votes(votes, method, known, gold.read_votes(ws, campaign, known))
+    on_gold = gold.read_votes(ws, campaign, known)
+    return aggregate_votes(votes, method or _method(ws, campaign), known, on_gold)
+
+
+def _method(ws: Workspace, campaign: str) -> str:
+    path = ws.campaign_labels(campaign) / "quality.json"
+    return str(store.read_json(path)["method"]) if path.is_file() else METHODS[0]
 
 
 def aggregate(ws: Workspace, campaign: str, method: str = "dawid_skene") -> Aggregation:

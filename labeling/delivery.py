@@ -86,6 +86,8 @@ def _project(ledger: Ledger, campaign: str, server: LabelStudio, settings: dict[
         except AmbiguousError:
             if attempt == ATTEMPTS - 1:
                 raise
+    # The page stays as it was made: annotations hang on it.
+    del wanted["label_config"]
     server.change_project(ledger.number(), wanted)
     ledger.write()
 

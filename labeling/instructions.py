@@ -56,4 +56,3 @@ def text(ws: Workspace, campaign: str, cases: list[dict[str, Any]]) -> str:
         )
         parts += [f"<p>{title}:</p><p>{pictures}</p>"] if pictures else []
     return "\n".join(parts)
-

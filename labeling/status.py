@@ -204,14 +204,14 @@ def _advice(found: Mapping[str, Any]) -> str:
         return "the budget is spent"
     if found["frames_judged"] < found["frames"]:
         return f"{found['frames'] - found['frames_judged']} frames wait for their first vote"
-    if found["adjudication"]["waiting"]:
-        return f"{found['adjudication']['waiting']} frames wait for an expert: label push --expert"
+    left = found["adjudication"]["waiting"]
+    experts = f"; {left} frames wait for an expert (label push --expert)" if left else ""
     gain = found.get("next_100")
     if gain is None:
-        return "train a model to learn what more labels would buy"
+        return f"train a model to learn what more labels would buy{experts}"
     narrower = 1.0 - gain["then"] / gain["half_width"]
     width = f"±{gain['half_width']:.1%} of the count now, ±{gain['then']:.1%} after 100 more labels"
-    return f"{'go on' if narrower >= WORTH_IT else 'stop'}: {width}"
+    return f"{'go on' if narrower >= WORTH_IT else 'stop'}: {width}{experts}"
 
 
 def as_text(found: Mapping[str, Any]) -> str:

@@ -7,12 +7,10 @@ import datetime as dt
 import pandas as pd
 import pytest
 
-from labeling import campaign, crowd, gold
+from labeling import campaign, gold
 from labeling.ledger import Ledger
 from pipeline import schemas, store
 from pipeline.errors import NotFoundError
-
-TRUTH = {f"f{i:05d}": i % 4 == 0 for i in range(60)}
 
 
 def table(trucks: int, none: int, **changes: object) -> pd.DataFrame:
@@ -50,10 +48,9 @@ def test_only_sure_labels_become_gold():
 
 
 @pytest.fixture
-def voted(workspace_of):
+def voted(workspace_of, sure_votes):
     ws = workspace_of(60)
-    campaign.add_table(ws, "spring", crowd.annotate(TRUTH, 4, seed=1))
-    campaign.aggregate(ws, "spring")
+    sure_votes(ws, 60)
     return ws
 
 
@@ -66,7 +63,7 @@ def test_mixed_in_for_what_is_new(voted):
     share = gold.GoldShare(0.1)
     assert gold.mix_in(voted, "spring", ledger, 90, share) == 10
     assert len(ledger.gold) == len(ledger.state) == 10
-    assert not set(ledger.gold) & set(TRUTH)  # a task name tells nothing
+    assert not set(ledger.gold) & {f"f{i:05d}" for i in range(60)}  # a task name tells nothing
     assert all(len(task) == 16 for task in ledger.gold)
     same = ledger_of(voted)
     gold.mix_in(voted, "spring", same, 90, share)

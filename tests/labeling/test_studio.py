@@ -262,7 +262,24 @@ def test_the_commands(workspace_of, credentials, monkeypatch):
     assert Ledger.read(ws, "spring").votes == 2  # as before
     assert run("pull", "spring")["annotations"] == 0
     assert run("status", "spring")["pushed"]["confirmed"] == 3
+    steps_of_flows(ws, monkeypatch)
     assert run("close", "spring")["annotations"] == 0
+
+
+def steps_of_flows(ws, monkeypatch) -> None:
+    """The same steps as Prefect tasks, without a Prefect server."""
+    from flows import _steps
+
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    ws.cameras_toml.write_text(
+        '[[camera]]\nid = "gate"\nsite = "yard"\ntimezone = "UTC"\nsource = "x/*.mp4"\n'
+        'zones = [{ name = "out", polygon = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]] }]\n'
+    )
+    root = str(ws.root)
+    pushed = _steps.push_tasks.fn(root, "spring", extra=True)
+    assert (pushed["sent"], pushed["confirmed"]) == (0, 3)
+    found = _steps.campaign_status.fn(root, "spring", 0.1)
+    assert (found["frames"], found["pushed"]["votes_wanted"]) == (3, 2)
 
 
 def test_both_kinds_of_token(credentials):
