@@ -260,7 +260,7 @@ def _enriched(
     hours = np.array([blocks[i].hour for i, _, _ in pool])
     p_truck = None if judged.p_truck is None else judged.p_truck[order]
     chance, kinds, why = _favour(pool, hours, p_truck)
-    repeats = _repeats(pool, kinds, n)
+    repeats = _repeats(pool, kinds, n, _rng("repeats", seed, *zone))
     probability = selection.inclusion(np.where(repeats > 0, chance, 0.0), n)
     picked = selection.systematic(probability, _rng("enriched", seed, *zone))
     return [
@@ -293,17 +293,24 @@ def _favour(
 
 
 def _repeats(
-    pool: list[tuple[int, float, Motion]], kinds: NDArray[np.intp], n: int
+    pool: list[tuple[int, float, Motion]],
+    kinds: NDArray[np.intp],
+    n: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.intp]:
     """Return how many candidates each one stands for; 0 for a near-duplicate of another.
 
-    Where fewer than ``n`` would be left, every candidate stands for itself.
+    Which of several repeats stands for them is drawn, each as likely: they look alike but need not
+    be alike, and the first of them (a truck that enters) is not like the others. Where fewer than
+    ``n`` would be left, every candidate stands for itself.
     """
     stands_for = np.zeros(len(pool), np.intp)
     for kind in np.unique(kinds):
         own = np.flatnonzero(kinds == kind)
-        first = selection.near_duplicates([pool[i][2].hash for i in own])
-        np.add.at(stands_for, own[first], 1)
+        group = selection.near_duplicates([pool[i][2].hash for i in own])
+        mixed = rng.permutation(len(own))
+        _, drawn, size = np.unique(group[mixed], return_index=True, return_counts=True)
+        stands_for[own[mixed[drawn]]] = size
     if np.count_nonzero(stands_for) < n:
         return np.ones(len(pool), np.intp)
     return stands_for

@@ -11,6 +11,7 @@ Pictures are ``uint8[h, w, 3]`` RGB crops of one zone, with their background ali
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -88,7 +89,7 @@ def bulk(size: float, crop: NDArray[np.uint8], background: NDArray[np.uint8]) ->
         return 0.0
     hull = cv2.convexHull(np.stack([x, y], axis=1).astype(np.int32))
     extent = float(cv2.contourArea(hull)) / edges.size
-    return extent * float(np.sqrt(size * edges.mean()))
+    return extent * math.sqrt(size * float(edges.mean()))
 
 
 def _gradient(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 
 import numpy as np
 import pytest
@@ -101,6 +102,48 @@ def test_wrong_counts_are_named(drawn, tmp_path):
         audit.import_counts(drawn, "autumn", path)
     with pytest.raises(InputError, match="windows of 20 s, not 30 s"):
         audit.draw(drawn, "spring", 2, 30.0)
+
+
+def test_a_draw_writes_strips_and_tasks_and_twice_is_once(filmed):
+    # 120 s and 60 s hold nine windows of 20 s; both zones are of one movement.
+    assert audit.draw(filmed, "watch", 3, seed=1) == 3
+    folder = filmed.root / "audits" / "watch"
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    rows = store.read_table(folder / "windows.parquet").to_pylist()
+    assert {row["windows_total"] for row in rows} == {9}
+    for row in rows:
+        shown = simplejpeg.decode_jpeg((folder / row["strip"]).read_bytes())
+        assert shown.shape[1] == audit.STRIP_COLUMNS * 320
+        assert shown.shape[0] == 7 * 180  # 40 frames in rows of six
+    tasks = store.read_json(folder / "tasks.json")
+    assert [t["data"]["window_id"] for t in tasks] == [row["window_id"] for row in rows]
+    assert (folder / "to_fill.csv").read_text().splitlines()[1] == f"{rows[0]['window_id']},,"
+    assert audit.draw(filmed, "watch", 3, seed=1) == 3
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert audit.draw(filmed, "watch", 9, seed=2) == 9
+    drawn = {row["window_id"] for row in store.read_table(folder / "windows.parquet").to_pylist()}
+    assert drawn > {row["window_id"] for row in rows}
+
+
+def test_the_command(filmed):
+    from click.testing import CliRunner
+
+    from flows.cli import cli
+
+    root = str(filmed.root)
+    words = ["label", "audit", "told", "--windows", "2", "--camera", "gate", "--root", root]
+    done = CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert (found["windows"], found["counted"], found["table"]) == (2, 0, None)
+    path = filmed.root / "told.csv"
+    blanks = (filmed.root / "audits/told/to_fill.csv").read_text().splitlines()
+    path.write_text("\n".join([blanks[0], blanks[1] + "2", blanks[2] + "0"]).replace(",,", ",ann,"))
+    words = ["label", "audit", "told", "--counts", str(path), "--root", root]
+    done = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert done.output.splitlines()[-1].endswith("2 counted by 1 worker(s)")
+    table = store.read_table(filmed.campaign_labels("told") / "audit.parquet", schemas.AUDIT)
+    assert sorted(table.column("truck_count").to_pylist()) == [0.0, 2.0]
 
 
 def test_pictures_show_the_zone():
