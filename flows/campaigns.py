@@ -26,13 +26,18 @@ commands = click.Group()
 @command(commands, "serve")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @click.option("--database", "database_url", help="PostgreSQL by URL; SQLite by default.")
-def serve(context: Context, port: int, database_url: str | None) -> tuple[Result, str]:
+@click.option("--local-files", is_flag=True, help="Let its pages read files of this machine.")
+def serve(
+    context: Context, port: int, database_url: str | None, local_files: bool
+) -> tuple[Result, str]:
     """Install Label Studio (once) and run it on loopback until stopped with Ctrl-C."""
     from labeling.server import serve
     from pipeline.progress import note
 
     folder = context.ws.root / "services" / "label-studio"
-    with serve(folder, port, database_url=database_url) as credentials:
+    with serve(
+        folder, port, database_url=database_url, serve_local_files=local_files
+    ) as credentials:
         note(f"Label Studio at {credentials.url}; credentials in {folder / 'credentials.json'}")
         try:
             while True:
@@ -74,6 +79,7 @@ SENT = "{sent} task(s) sent, {confirmed} there ({gold} gold), votes asked anew o
 @click.option("--extra", is_flag=True, help="One more vote where the posterior is unsure.")
 @click.option("--unsure", type=(float, float), default=(0.1, 0.9), show_default=True)
 @click.option("--most-votes", type=click.IntRange(1, 50), default=5, show_default=True)
+@click.option("--show-guess", is_flag=True, help="Show the model's guess; it biases people.")
 @click.option(
     "--expert",
     "experts",
@@ -90,12 +96,14 @@ def push(
     extra: bool,
     unsure: tuple[float, float],
     most_votes: int,
+    show_guess: bool,
     experts: tuple[str, ...],
 ) -> tuple[Result, str]:
     """Send a campaign's frames to Label Studio; what is there already is not sent again."""
     from labeling import studio
     from labeling.extra import ExtraVotes
     from labeling.gold import GoldShare
+    from labeling.guesses import shown_guesses
 
     more = ExtraVotes(*unsure, most_votes) if extra else None
     mixed = GoldShare(gold_share, gold_from, seed)
@@ -103,7 +111,8 @@ def push(
     def send(ws: Workspace, name: str, server: LabelStudio) -> Any:  # noqa: ANN401 - Pushed
         if experts:
             return studio.push_to_experts(ws, name, server, experts)
-        return studio.push(ws, name, server, votes, gold_share=mixed, extra_votes=more)
+        told = shown_guesses(ws, name) if show_guess else None
+        return studio.push(ws, name, server, votes, told, gold_share=mixed, extra_votes=more)
 
     return _there(context, campaign, send, SENT)
 
@@ -184,11 +193,19 @@ def status(
 @command(commands, "report")
 @click.argument("campaign")
 @_money
+@click.option(
+    "--model",
+    default="current",
+    show_default=True,
+    help="Holds labels it has not learned from for wrong: an id, current, or none.",
+)
 def report(
-    context: Context, campaign: str, price: float, budget: float | None
+    context: Context, campaign: str, price: float, budget: float | None, model: str
 ) -> tuple[Result, str]:
     """Write a page about the campaign that a manager can send on."""
+    from labeling.guesses import outside_opinion
     from labeling.page import write_page
 
-    path = write_page(context.ws, campaign, price, budget)
+    p_model = outside_opinion(context.ws, campaign, model)
+    path = write_page(context.ws, campaign, price, budget, p_model)
     return {"page": str(path)}, str(path)

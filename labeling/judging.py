@@ -47,11 +47,16 @@ def judge_of(ws: Workspace, model: str = CURRENT) -> Judge:
     Raises:
         NotFoundError: there is no such model.
     """
-    name = model
-    if model == CURRENT:
-        held = ws.current_model
-        name = held.read_text(encoding="utf-8").strip() if held.is_file() else NO_MODEL
-    return by_thumbnail if name == NO_MODEL else by_model(ws, name)
+    name = model_named(ws, model)
+    return by_model(ws, name) if name else by_thumbnail
+
+
+def model_named(ws: Workspace, model: str = CURRENT) -> str:
+    """Return a model's id; ``current`` is the one in use. Empty for ``none``, or where none is."""
+    if model != CURRENT:
+        return "" if model == NO_MODEL else model
+    held = ws.current_model
+    return held.read_text(encoding="utf-8").strip() if held.is_file() else ""
 
 
 def by_thumbnail(

@@ -182,3 +182,32 @@ def filmed(tmp_path_factory) -> Workspace:
     film(ws.root / "footage/gate/2026-03-03T120000+0000.mp4", 60)
     ingest.ingest(ws, cameras.load(ws.cameras_toml))
     return ws
+
+
+@pytest.fixture(scope="session")
+def untrained() -> Callable[[Workspace, dict[str, str]], None]:
+    """Put an untrained model ``m1`` into use that says it has learned from these campaigns."""
+
+    def put(ws: Workspace, campaigns: dict[str, str]) -> None:
+        import torch
+
+        from pipeline.learning import checkpoints
+        from pipeline.learning.models import NetSpec, build
+
+        torch.manual_seed(0)
+        spec = NetSpec(channels=6, height=32, width=40)
+        card = {
+            "model_id": "m1",
+            "arch": "mlp",
+            "spec": checkpoints.spec_json(spec),
+            "input": {"channels": 6, "height": 32, "width": 40},
+            "threshold": 0.5,
+            "temperature": 1.0,
+            "prior": {"shown": 0.5, "natural": 0.05},
+            "engine": "torch",
+            "campaigns": campaigns,
+        }
+        checkpoints.save_model(ws, "m1", build("mlp", spec), card)
+        checkpoints.set_current(ws, "m1")
+
+    return put

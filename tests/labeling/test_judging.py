@@ -42,28 +42,9 @@ def test_main_axes_by_hand():
     assert np.abs(places[:, 1:]).max() < 1e-9
 
 
-def test_a_model_scores_and_places(tmp_path):
-    import torch
-
-    from pipeline.learning import checkpoints
-    from pipeline.learning.models import NetSpec, build
-
-    torch.manual_seed(0)
+def test_a_model_scores_and_places(tmp_path, untrained):
     ws = Workspace(tmp_path)
-    spec = NetSpec(channels=6, height=32, width=40)
-    card = {
-        "model_id": "m1",
-        "arch": "mlp",
-        "spec": checkpoints.spec_json(spec),
-        "input": {"channels": 6, "height": 32, "width": 40},
-        "threshold": 0.5,
-        "temperature": 1.0,
-        "prior": {"shown": 0.5, "natural": 0.05},
-        "engine": "torch",
-    }
-    net = build("mlp", spec)
-    checkpoints.save_model(ws, "m1", net, card)
-    checkpoints.set_current(ws, "m1")
+    untrained(ws, {})
     seen, wanted = seen_of(10, 50, None), [(0, 0.0), (0, 1.0), (0, 2.0)]
     by_id = judging.judge_of(ws, "m1")(seen, "out", wanted)
     in_use = judging.judge_of(ws)(seen, "out", wanted)
