@@ -29,6 +29,9 @@ RANDOM_SHARE: Final = 0.3
 LARGEST: Final = 0.05
 """Share of an hour's moving things from which half of its enriched frames come."""
 
+EVEN_SHARE: Final = 0.1
+"""Share of an hour's moving frames drawn evenly, so that no frame stands for too much footage."""
+
 STILL_SHARE: Final = 0.01
 """Share of an hour's enriched frames that goes to still scenes."""
 
@@ -177,10 +180,10 @@ def measure(
     """Return what the chance of each candidate is proportional to, and which ones are large.
 
     A moving thing's chance falls with its rank r (0 the bulkiest, 1 the least of its hour) as
-    1 / (1 + (r / 0.05)²): half of the draw comes from the bulkiest twentieth, where most trucks
-    are, and the rest keeps small trucks and hard cases in. Ranks, not sizes, so that neither
-    night's headlights nor a long lens decides. An hour gets in proportion to the square root of its
-    candidates, so that quiet hours are not lost.
+    1 / (1 + (r / 0.05)²), a tenth being shared evenly: half of the draw comes from the bulkiest
+    twentieth, where most trucks are, and the rest keeps small trucks and hard cases in. Ranks, not
+    sizes, so that neither night's headlights nor a long lens decides. An hour gets in proportion to
+    the square root of its candidates, so that quiet hours are not lost.
     """
     chance = np.zeros(len(bulks))
     rank = np.ones(len(bulks))
@@ -192,7 +195,8 @@ def measure(
         weight = 1.0 / (1.0 + (rank[order] / LARGEST) ** 2)
         hour = np.sqrt(len(going) + len(still))
         if len(going):
-            chance[order] = (1.0 - STILL_SHARE) * hour * weight / weight.sum()
+            weight = (1.0 - EVEN_SHARE) * weight / weight.sum() + EVEN_SHARE / len(going)
+            chance[order] = (1.0 - STILL_SHARE) * hour * weight
         chance[still] = STILL_SHARE * hour / max(len(still), 1)
     return chance, moving & (rank < 2 * LARGEST)
 
