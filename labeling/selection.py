@@ -91,7 +91,7 @@ def bulk(size: float, crop: NDArray[np.uint8], background: NDArray[np.uint8]) ->
     if len(x) < _STRAY_EDGES:
         return 0.0
     hull = cv2.convexHull(np.stack([x, y], axis=1).astype(np.int32))
-    extent = float(cv2.contourArea(hull)) / edges.size
+    extent = float(cv2.contourArea(hull) / edges.size)
     return extent * math.sqrt(size * float(edges.mean()))
 
 
