@@ -74,10 +74,15 @@ def push(
 
     Raises:
         NotFoundError: there is no such campaign.
-        InputError: it is closed, or lies on another server.
+        InputError: it is closed, or lies on another server, or gold would be known by its guess.
         ServiceError: the server refuses, or fails again and again; what was confirmed stays so.
     """
     frames = _frames(ws, campaign)
+    if show_guess and gold_share and gold_share.campaign not in ("", campaign):
+        raise InputError(
+            f"gold from {gold_share.campaign!r} has no guess to show, and would be known by that.",
+            "Hide the guess, or take gold from the campaign itself.",
+        )
     ledger = Ledger.opened(ws, campaign, server, votes)
     new = ledger.add(frames)
     cases = instructions.hard_cases(ws, campaign, ledger.gold_frames(campaign))

@@ -313,6 +313,9 @@ def test_secrets_stay_secret(credentials, studio_folder):
 
 def test_what_is_missing_is_named(workspace_of, studio_client):
     ws = workspace_of(1)
+    winter = GoldShare(campaign="winter")
+    with pytest.raises(InputError, match="'winter' has no guess"):
+        studio.push(ws, "spring", studio_client, show_guess={"f00000": 0.5}, gold_share=winter)
     with pytest.raises(NotFoundError, match="'autumn'"):
         studio.push(ws, "autumn", studio_client)
     with pytest.raises(NotFoundError, match="never pushed"):
