@@ -12,7 +12,7 @@ import datetime as dt
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +152,54 @@ def pull_votes(root: str, campaign: str) -> dict[str, int]:
     ws, _ = world(root)
     with _limited("label-studio"), label_studio(ws) as server:
         return dataclasses.asdict(pull(ws, campaign, server))
+
+
+@task(task_run_name="push {campaign}", retry_condition_fn=_retry, **_RETRY)
+def push_tasks(
+    root: str,
+    campaign: str,
+    votes: int | None = None,
+    gold_share: float | None = None,
+    extra: bool = False,
+    experts: Sequence[str] = (),
+) -> dict[str, int]:
+    """Bring a campaign's tasks to Label Studio; return what was sent and is there."""
+    from labeling import studio
+    from labeling.extra import ExtraVotes
+    from labeling.gold import GoldShare
+
+    ws, _ = world(root)
+    with _limited("label-studio"), label_studio(ws) as server:
+        if experts:
+            return dataclasses.asdict(studio.push_to_experts(ws, campaign, server, experts))
+        pushed = studio.push(
+            ws,
+            campaign,
+            server,
+            votes,
+            gold_share=GoldShare(gold_share),
+            extra_votes=ExtraVotes() if extra else None,
+        )
+    return dataclasses.asdict(pushed)
+
+
+@task(task_run_name="close {campaign}", retry_condition_fn=_retry, **_RETRY)
+def close_campaign(root: str, campaign: str) -> dict[str, int]:
+    """Pull a campaign's last votes and end it on the server; return what changed here."""
+    from labeling.studio import close
+
+    ws, _ = world(root)
+    with _limited("label-studio"), label_studio(ws) as server:
+        return dataclasses.asdict(close(ws, campaign, server))
+
+
+@task(task_run_name="status {campaign}")
+def campaign_status(root: str, campaign: str, price: float) -> dict[str, Any]:
+    """Sum a campaign up."""
+    from labeling.status import status
+
+    ws, _ = world(root)
+    return status(ws, campaign, price)
 
 
 def label_studio(ws: Workspace) -> LabelStudio:

@@ -79,12 +79,19 @@ def ingest(
 @click.argument("campaign")
 @click.option("--n", "n", type=click.IntRange(1), required=True, help="Frames in all, this call.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--model",
+    default="current",
+    show_default=True,
+    help="Model that finds likely and doubtful trucks: an id, current, or none.",
+)
 @over_days
 def sample(
     context: Context,
     campaign: str,
     n: int,
     seed: int,
+    model: str,
     cameras: tuple[str, ...],
     first: dt.date | None,
     last: dt.date | None,
@@ -94,7 +101,7 @@ def sample(
 
     check_days(first, last)
     chosen = context.registry.chosen(cameras)
-    added = sample(context.ws, campaign, n, chosen, first, last, seed)
+    added = sample(context.ws, campaign, n, chosen, first, last, seed, model)
     where = context.ws.campaign_frames(campaign) / "frames.parquet"
     result = {"campaign": campaign, "added": added, "frames": str(where)}
     return result, f"{campaign}: {added} frame(s) added; see {where}"
@@ -108,11 +115,14 @@ def label_group() -> None:
 @command(label_group, "import")
 @click.argument("campaign")
 @click.argument("file", type=click.Path(path_type=Path))
-def label_import(context: Context, campaign: str, file: Path) -> tuple[Result, str]:
+@click.option("--adjudicated", is_flag=True, help="They are experts' votes, which settle.")
+def label_import(
+    context: Context, campaign: str, file: Path, adjudicated: bool
+) -> tuple[Result, str]:
     """Take frame_id,worker,label rows (label: truck, no_truck, cant_tell)."""
-    from labeling.campaign import import_annotations
+    from labeling.importing import import_annotations
 
-    done = import_annotations(context.ws, campaign, file)
+    done = import_annotations(context.ws, campaign, file, adjudicated)
     result = {"campaign": campaign, **dataclasses.asdict(done)}
     return result, f"{campaign}: {done.added} added, {done.changed} changed, {done.unchanged} known"
 

@@ -1,7 +1,7 @@
-"""Votes → labels, every few minutes while a campaign is open.
+"""A campaign's steps as flows: push, votes → labels every few minutes, status, close.
 
-Pulling twice adds nothing: a vote is known by its worker and frame. The key of Label Studio comes
-from the environment of whoever runs this, never from a parameter.
+Pushing or pulling twice adds nothing: a task and a vote each have a name. The key of Label Studio
+comes from the environment of whoever runs this, never from a parameter.
 """
 
 from __future__ import annotations
@@ -14,13 +14,52 @@ from flows._prefect import artifacts, flow
 
 @flow(name="label", flow_run_name="label {campaign}")
 def label(
-    root: str, campaign: str, method: str = "dawid_skene", pull: bool = True
+    root: str,
+    campaign: str,
+    method: str = "dawid_skene",
+    pull: bool = True,
+    extra: bool = False,
 ) -> dict[str, Any]:
-    """Pull a campaign's votes from Label Studio and aggregate them; return the labels' summary."""
+    """Pull a campaign's votes and aggregate them; ``extra`` asks for more where unsure."""
     pulled = _steps.pull_votes(root, campaign) if pull else {}
     summary = _steps.aggregate_labels(root, campaign, method)
-    told = {k: v for k, v in summary.items() if isinstance(v, int | float | str)}
-    artifacts.create_table_artifact(
-        key="label", table=[told | pulled], description=f"Labels of {campaign}"
-    )
+    asked = _steps.push_tasks(root, campaign, extra=True) if extra else {}
+    _table(campaign, summary | pulled | asked)
     return summary
+
+
+@flow(name="label-push", flow_run_name="push {campaign}")
+def label_push(
+    root: str,
+    campaign: str,
+    votes: int | None = None,
+    gold_share: float | None = None,
+    extra: bool = False,
+    experts: list[str] | None = None,
+) -> dict[str, int]:
+    """Bring a campaign's frames, or what waits for these experts, to Label Studio."""
+    pushed = _steps.push_tasks(root, campaign, votes, gold_share, extra, experts or [])
+    _table(campaign, pushed)
+    return pushed
+
+
+@flow(name="label-status", flow_run_name="status {campaign}")
+def label_status(root: str, campaign: str, price: float = 0.0) -> dict[str, Any]:
+    """Show how far a campaign is, what it cost and what to do next."""
+    found = _steps.campaign_status(root, campaign, price)
+    _table(campaign, found)
+    return found
+
+
+@flow(name="label-close", flow_run_name="close {campaign}")
+def label_close(root: str, campaign: str, method: str = "dawid_skene") -> dict[str, Any]:
+    """Pull the last votes, end the campaign on the server, and aggregate."""
+    _steps.close_campaign(root, campaign)
+    summary = _steps.aggregate_labels(root, campaign, method)
+    _table(campaign, summary)
+    return summary
+
+
+def _table(campaign: str, found: dict[str, Any]) -> None:
+    told = {k: v for k, v in found.items() if isinstance(v, int | float | str)}
+    artifacts.create_table_artifact(key="label", table=[told], description=f"Labels of {campaign}")

@@ -4,7 +4,9 @@ Input is the ``annotations`` table as a DataFrame (``frame_id, worker, label``, 
 "Can't tell" is an honest abstention: it is evidence for neither class, it lowers agreement, and a
 frame about which half or more of the votes can't tell stays unresolved (``label`` null), as does a
 tie. Every method works on rows put into one canonical order first, so shuffling the input changes
-nothing, to the last bit.
+nothing, to the last bit. What experts settled stands, whatever the crowd says; it and the votes on
+gold tasks teach Dawid and Skene's method how good each worker is, so that those of a poor or
+spamming one weigh little even where they are many.
 
 Methods, through crowd-kit: majority; Dawid and Skene 1979 (a confusion matrix per worker); GLAD,
 Whitehill et al. 2009 (ability and difficulty); MACE, Hovy et al. 2013 (spamming).
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -43,15 +45,18 @@ class Aggregation:
     """What :func:`aggregate` made of a campaign's votes.
 
     ``labels``: columns of ``schemas.LABELS``, a row per frame, sorted by frame_id.
-    ``workers``: a row per worker, sorted by name: ``worker, n_annotations, cant_tell_share, skill,
-    sensitivity, specificity, says_truck`` (the last four null where nothing tells them).
+    ``workers``: a row per worker, sorted by name, votes on gold tasks included: ``worker,
+    n_annotations, cant_tell_share, skill, sensitivity, specificity, says_truck`` (the last four
+    null where nothing tells them).
     ``confusion``: a row per worker × truth with the expected number of votes ``truck, no_truck,
-    cant_tell``. ``alpha``: Krippendorff's alpha, NaN where no frame has two votes.
+    cant_tell``, gold tasks included. ``gold``: the votes on gold tasks, columns of
+    ``schemas.GOLD``. ``alpha``: Krippendorff's alpha, NaN where no frame has two votes.
     """
 
     labels: pd.DataFrame
     workers: pd.DataFrame
     confusion: pd.DataFrame
+    gold: pd.DataFrame
     alpha: float
     method: str
     label_set_id: str
@@ -60,42 +65,79 @@ class Aggregation:
 def aggregate(
     annotations: pd.DataFrame,
     method: str = "dawid_skene",
-    gold: dict[str, bool] | None = None,
+    known: Mapping[str, bool | None] | None = None,
+    gold: pd.DataFrame | None = None,
 ) -> Aggregation:
     """Turn votes into labels.
 
     Args:
         annotations: ``frame_id, worker, label``; other columns are ignored.
         method: one of :data:`METHODS`.
-        gold: frames whose truth is known (truck?); they keep it, and teach the method (only
-            ``dawid_skene``) how good each worker is.
+        known: frames that experts settled (a truck? None: not even they can tell).
+        gold: votes on gold tasks, columns of ``schemas.GOLD``; they tell about workers
+            (``dawid_skene`` uses it), and label nothing.
 
     Raises:
         InputError: no votes, an unknown method or label, or two votes of one worker on a frame.
     """
-    votes = _canonical(annotations, method)
+    import pandas as pd
+
+    votes, settled = _canonical(annotations, method), dict(known or {})
     decided = votes[votes["label"] != "cant_tell"]
-    fit: Callable[..., pd.Series] = {
+    lessons = _lessons(decided, settled, _gold_votes(gold))
+    fit: Callable[[pd.DataFrame, _Lessons], pd.Series] = {
         "majority": _majority,
         "dawid_skene": _dawid_skene,
         "glad": _glad,
         "mace": _mace,
     }[method]
-    known = gold or {}
-    p_truck = fit(decided, known) if len(decided) else _empty()
-    for frame in sorted(known):
-        if frame in p_truck.index:
-            p_truck[frame] = float(known[frame])
-    labels = _labels(votes, p_truck, method)
-    confusion = _confusion(votes, p_truck)
+    p_truck = fit(decided, lessons) if len(decided) else _empty()
+    labels = _labels(votes, p_truck, method, settled)
+    everything = pd.concat([votes, lessons.votes], ignore_index=True)
+    known_p = labels.set_index("frame_id")["p_truck"].dropna()
+    confusion = _confusion(everything, known_p, lessons)
     return Aggregation(
         labels=labels,
-        workers=_workers(votes, confusion),
+        workers=_workers(everything, confusion),
         confusion=confusion,
+        gold=_gold_votes(gold),
         alpha=krippendorff_alpha(decided),
         method=method,
         label_set_id=label_set_id(labels),
     )
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    """Votes on tasks of known truth: ``votes`` (frame_id, worker, label) on gold, and the
+    ``truth`` of gold tasks and of settled frames, "0" or "1".
+    """  # noqa: D205 - one sentence
+
+    votes: pd.DataFrame
+    truth: dict[str, str]
+
+
+def _gold_votes(gold: pd.DataFrame | None) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = ["task_id", "worker", "label", "truck"]
+    if gold is None:
+        return pd.DataFrame([], columns=columns)
+    return gold.sort_values(["task_id", "worker"], kind="stable", ignore_index=True)
+
+
+def _lessons(
+    decided: pd.DataFrame, settled: Mapping[str, bool | None], gold: pd.DataFrame
+) -> _Lessons:
+    """Put what is known together; gold tasks get names that no frame has."""
+    import pandas as pd
+
+    seen = set(decided["frame_id"])
+    truth = {f: str(int(t)) for f, t in sorted(settled.items()) if t is not None and f in seen}
+    tasks = [f"\x7fgold {task}" for task in gold["task_id"]]
+    truth |= {t: str(int(truck)) for t, truck in zip(tasks, gold["truck"], strict=True)}
+    votes = pd.DataFrame({"frame_id": tasks, "worker": gold["worker"], "label": gold["label"]})
+    return _Lessons(votes.astype(object), truth)
 
 
 def label_set_id(labels: pd.DataFrame) -> str:
@@ -156,7 +198,7 @@ def _empty() -> pd.Series:
     return pd.Series([], index=pd.Index([], dtype=str), dtype=float)
 
 
-def _majority(decided: pd.DataFrame, gold: dict[str, bool]) -> pd.Series:
+def _majority(decided: pd.DataFrame, lessons: _Lessons | None = None) -> pd.Series:
     truck = decided["label"].eq("truck").astype(float)
     return truck.groupby(decided["frame_id"], sort=True).mean()
 
@@ -185,7 +227,7 @@ def _coded(decided: pd.DataFrame) -> pd.DataFrame:
 def _crowdkit(fit: Callable[[], pd.DataFrame], decided: pd.DataFrame) -> pd.Series:
     """Run a crowd-kit fit and return P(truck) by frame. One class alone needs no model."""
     if decided["label"].nunique() < 2:
-        return _majority(decided, {})
+        return _majority(decided)
     with warnings.catch_warnings():
         # It passes arguments that pandas 3 calls deprecated; nothing a user could act on.
         warnings.simplefilter("ignore")
@@ -194,16 +236,17 @@ def _crowdkit(fit: Callable[[], pd.DataFrame], decided: pd.DataFrame) -> pd.Seri
     return p_truck.reindex(frames).clip(0.0, 1.0)
 
 
-def _dawid_skene(decided: pd.DataFrame, gold: dict[str, bool]) -> pd.Series:
+def _dawid_skene(decided: pd.DataFrame, lessons: _Lessons) -> pd.Series:
     import pandas as pd
 
     def fit() -> pd.DataFrame:
         from crowdkit.aggregation.classification.dawid_skene import DawidSkene
 
-        coded = _coded(decided)
+        on_gold = lessons.votes[lessons.votes["label"] != "cant_tell"]
+        coded = _coded(pd.concat([decided, on_gold], ignore_index=True))
         prior, truth = _pseudo_votes(sorted(coded["worker"].unique()))
-        seen = set(decided["frame_id"])
-        truth |= {f: str(int(t)) for f, t in sorted(gold.items()) if f in seen}
+        seen = set(coded["task"])
+        truth |= {f: t for f, t in lessons.truth.items() if f in seen}
         model = DawidSkene(n_iter=100, tol=1e-7)
         everything = pd.concat([coded, prior], ignore_index=True)
         fitted = model.fit_predict_proba(everything, true_labels=pd.Series(truth, dtype=object))
@@ -228,7 +271,7 @@ def _pseudo_votes(workers: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
     return pd.DataFrame(rows, columns=["task", "worker", "label"]), truth
 
 
-def _glad(decided: pd.DataFrame, gold: dict[str, bool]) -> pd.Series:
+def _glad(decided: pd.DataFrame, lessons: _Lessons) -> pd.Series:
     def fit() -> pd.DataFrame:
         import pandas as pd
         from crowdkit.aggregation.classification.glad import GLAD
@@ -238,7 +281,7 @@ def _glad(decided: pd.DataFrame, gold: dict[str, bool]) -> pd.Series:
     return _crowdkit(fit, decided)
 
 
-def _mace(decided: pd.DataFrame, gold: dict[str, bool]) -> pd.Series:
+def _mace(decided: pd.DataFrame, lessons: _Lessons) -> pd.Series:
     def fit() -> pd.DataFrame:
         import pandas as pd
         from crowdkit.aggregation.classification.mace import MACE
@@ -249,37 +292,49 @@ def _mace(decided: pd.DataFrame, gold: dict[str, bool]) -> pd.Series:
     return _crowdkit(fit, decided)
 
 
-def _labels(votes: pd.DataFrame, p_truck: pd.Series, method: str) -> pd.DataFrame:
+def _labels(
+    votes: pd.DataFrame,
+    p_truck: pd.Series,
+    method: str,
+    settled: Mapping[str, bool | None],
+) -> pd.DataFrame:
     """Decide each frame and lay out ``schemas.LABELS``."""
     import pandas as pd
 
     counts = pd.crosstab(votes["frame_id"], votes["label"]).reindex(columns=LABELS, fill_value=0)
-    counts = counts.sort_index()
+    counts = counts.reindex(sorted({*counts.index, *settled}), fill_value=0)
     n = counts.sum(axis=1)
     p = p_truck.reindex(counts.index)
     unsure = p.isna() | ((p - 0.5).abs() <= TIE) | (2 * counts["cant_tell"] >= n)
+    expert = counts.index.isin(list(settled))
+    said = pd.Series(settled, dtype=object).reindex(counts.index[expert])
+    p[expert] = said.map({True: 1.0, False: 0.0}).to_numpy(float)
+    unsure[expert] = p[expert].isna()
     label = pd.Series(np.where(p > 0.5, "truck", "no_truck"), index=p.index, dtype=object)
     saying = np.where(p > 0.5, counts["truck"], counts["no_truck"])
+    nothing = unsure | (n == 0)
     return pd.DataFrame(
         {
             "frame_id": counts.index.astype(str),
             "label": label.mask(unsure, None).to_numpy(object),
             "p_truck": p.to_numpy(float),
             "n_annotations": n.to_numpy("int32"),
-            "agreement": np.where(unsure, np.nan, saying / n),
-            "method": method,
+            "agreement": np.where(nothing, np.nan, saying / np.maximum(n, 1)),
+            "method": np.where(expert, "adjudicated", method),
         }
     )
 
 
-def _confusion(votes: pd.DataFrame, p_truck: pd.Series) -> pd.DataFrame:
+def _confusion(everything: pd.DataFrame, p_truck: pd.Series, lessons: _Lessons) -> pd.DataFrame:
     """Count each worker's votes against the posterior: rows worker × truth, columns the votes."""
     import pandas as pd
 
-    told = votes[votes["frame_id"].isin(p_truck.index)]
-    p = p_truck.reindex(told["frame_id"]).to_numpy(float)
+    known = pd.Series({f: float(t) for f, t in lessons.truth.items()}, dtype=float)
+    truth = pd.concat([p_truck, known[~known.index.isin(p_truck.index)]])
+    told = everything[everything["frame_id"].isin(truth.index)]
+    p = truth.reindex(told["frame_id"]).to_numpy(float)
     parts = []
-    for truth, weight in (("truck", p), ("no_truck", 1.0 - p)):
+    for name, weight in (("truck", p), ("no_truck", 1.0 - p)):
         table = (
             pd.Series(weight, index=told.index)
             .groupby([told["worker"], told["label"]])
@@ -287,7 +342,7 @@ def _confusion(votes: pd.DataFrame, p_truck: pd.Series) -> pd.DataFrame:
             .unstack(fill_value=0)
             .reindex(columns=list(LABELS), fill_value=0)
         )
-        parts.append(table.assign(truth=truth).reset_index())
+        parts.append(table.assign(truth=name).reset_index())
     columns = ["worker", "truth", *LABELS]
     return pd.concat(parts)[columns].sort_values(["worker", "truth"], ignore_index=True)
 

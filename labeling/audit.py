@@ -5,7 +5,9 @@ of the footage by eye. The usable footage is cut into equal windows; ``n`` of th
 over the hours, each as likely as any other, so that `pipeline.counting.audit.debias` may scale up
 what people found beyond the model. Each window becomes a strip of frames with its zones outlined.
 
-``audits/<campaign>/windows.parquet`` holds the windows, ``counts.parquet`` what people counted.
+``audits/<campaign>/`` holds ``windows.parquet``, the strips, ``tasks.json`` with ``interface.xml``
+for Label Studio, ``to_fill.csv`` for those who count without it, and ``counts.parquet``, what
+people counted. ``labels/<campaign>/audit.parquet`` is what counting reads: ``schemas.AUDIT``.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from labeling.sample import Block, usable_blocks
+from labeling.blocks import Block, usable_blocks
 from labeling.selection import systematic
 from pipeline import store
 from pipeline.errors import InputError, NotFoundError
@@ -55,7 +57,8 @@ def counts_schema() -> pa.Schema:
     """Return the columns of ``counts.parquet``: a number per window and worker."""
     import pyarrow as pa
 
-    return pa.schema([("window_id", pa.string()), ("worker", pa.string()), ("trucks", pa.int64())])
+    text = pa.string()
+    return pa.schema([("window_id", text), ("worker", text), ("truck_count", pa.int64())])
 
 
 def draw(
@@ -68,18 +71,25 @@ def draw(
     last_day: dt.date | None = None,
     seed: int = 0,
 ) -> int:
-    """Draw ``n`` windows per camera and movement and write their strips; return how many.
+    """Draw ``n`` windows per camera, one row and strip per movement; return the rows there now.
 
-    The same arguments give the same windows. A truck belongs to the window in which the middle of
-    its stay falls.
+    The same arguments give the same windows; others add to those drawn before. A truck belongs to
+    the window in which the middle of its stay falls.
 
     Raises:
-        InputError: ``n`` or ``length_s`` is not positive, or no footage holds a window.
+        InputError: ``n`` or ``length_s`` is not positive, no footage holds a window, or windows of
+            another length were drawn before.
     """
     if n < 1 or length_s <= 0:
         raise InputError(f"{n} windows of {length_s} s cannot be drawn.", "Give positive numbers.")
-    folder = ws.root / "audits" / checked_name(campaign, "campaign")
-    rows: list[dict[str, Any]] = []
+    folder = _folder(ws, campaign)
+    held = {row["window_id"]: row for row in _drawn(ws, campaign)}
+    lengths = {row["length_s"] for row in held.values()} - {length_s}
+    if lengths:
+        raise InputError(
+            f"{campaign!r} has windows of {lengths.pop():g} s, not {length_s:g} s.",
+            "Keep the length, or name another campaign.",
+        )
     blocks = usable_blocks(ws, cameras, first_day, last_day)
     chosen: list[tuple[Block, float, int]] = []
     for camera in sorted({b.camera.id for b in blocks}):
@@ -89,49 +99,63 @@ def draw(
     for block, offset, total in track(chosen, "cutting audit windows"):
         for movement in sorted({z.movement for z in block.camera.zones}):
             row = _row(block, movement, offset, length_s, total)
-            store.write_bytes(folder / row["strip"], strip(block, movement, offset, length_s))
-            rows.append(row)
-    schema = windows_schema()
-    store.write_table(folder / "windows.parquet", store.table_of(rows, schema), schema)
+            if row["window_id"] not in held or not (folder / row["strip"]).is_file():
+                store.write_bytes(folder / row["strip"], strip(block, movement, offset, length_s))
+            held[row["window_id"]] = row
+    rows = sorted(held.values(), key=lambda r: (r["camera_id"], r["starts_at"], r["movement"]))
+    store.write_table(
+        folder / "windows.parquet", store.table_of(rows, windows_schema()), windows_schema()
+    )
+    _write_tasks(folder, campaign, rows)
     return len(rows)
 
 
 def import_counts(ws: Workspace, campaign: str, csv_path: Path) -> int:
-    """Take ``window_id,worker,trucks`` rows; a later file replaces a worker's earlier number.
+    """Take ``window_id,worker,truck_count`` rows and write ``audit.parquet``; return all rows held.
+
+    A later file replaces a worker's earlier number; rows without a number are not counted yet.
 
     Raises:
         NotFoundError: no windows were drawn.
         InputError: a missing file or column, an unknown window, or not a whole number.
     """
-    folder = ws.root / "audits" / checked_name(campaign, "campaign")
-    if not (folder / "windows.parquet").is_file():
-        raise NotFoundError(f"no audit windows in {campaign!r}.", "Draw some first.")
-    known = set(store.read_table(folder / "windows.parquet").column("window_id").to_pylist())
-    path, held = folder / "counts.parquet", {}
-    if path.is_file():
-        for row in store.read_table(path, counts_schema()).to_pylist():
-            held[row["window_id"], row["worker"]] = row
-    for row in _read(csv_path, known):
+    windows = _drawn(ws, campaign)
+    if not windows:
+        raise NotFoundError(f"no audit windows in {campaign!r}.", "Draw some: --windows 12.")
+    path, held = _folder(ws, campaign) / "counts.parquet", {}
+    for row in _counts(ws, campaign):
+        held[row["window_id"], row["worker"]] = row
+    for row in _read(csv_path, {row["window_id"] for row in windows}):
         held[row["window_id"], row["worker"]] = row
     rows = [held[key] for key in sorted(held)]
     store.write_table(path, store.table_of(rows, counts_schema()), counts_schema())
+    _write_table(ws, campaign, windows, rows)
     return len(rows)
 
 
-def human_counts(ws: Workspace, campaign: str) -> dict[str, float]:
-    """Return window → what people counted: the median over workers."""
-    path = ws.root / "audits" / checked_name(campaign, "campaign") / "counts.parquet"
-    if not path.is_file():
-        raise NotFoundError(f"no audit counts in {campaign!r}.", "Import some first.")
-    by: dict[str, list[int]] = {}
-    for row in store.read_table(path, counts_schema()).to_pylist():
-        by.setdefault(row["window_id"], []).append(row["trucks"])
-    return {window: float(np.median(counts)) for window, counts in sorted(by.items())}
+def status(ws: Workspace, campaign: str) -> dict[str, Any]:
+    """Return how many windows there are and how many were counted, by how many people.
+
+    Raises:
+        NotFoundError: no windows were drawn.
+    """
+    windows, counts = _drawn(ws, campaign), _counts(ws, campaign)
+    if not windows:
+        raise NotFoundError(f"no audit windows in {campaign!r}.", "Draw some: --windows 12.")
+    table = ws.campaign_labels(campaign) / "audit.parquet"
+    return {
+        "campaign": campaign,
+        "folder": str(_folder(ws, campaign)),
+        "windows": len(windows),
+        "counted": len({row["window_id"] for row in counts}),
+        "workers": len({row["worker"] for row in counts}),
+        "table": str(table) if table.is_file() else None,
+    }
 
 
 def strip(block: Block, movement: str, offset_s: float, length_s: float) -> bytes:
-    """Return a JPEG: the window's frames at 2 Hz, in rows, the movement's zones outlined."""
-    from labeling.pictures import jpeg, outlined_view
+    """Return a JPEG: the window's frames at 2 Hz, numbered, the movement's zones outlined."""
+    from labeling.pictures import jpeg, numbered, outlined_view
     from pipeline.footage import video
 
     wanted = offset_s + np.arange(0.0, length_s, 1.0 / STRIP_HZ)
@@ -140,7 +164,58 @@ def strip(block: Block, movement: str, offset_s: float, length_s: float) -> byte
     small = [outlined_view(frame.rgb, zones, STRIP_WIDTH_PX) for frame in frames]
     if not small:
         raise InputError(f"{block.clip_id} shows nothing at {offset_s:.1f} s.", "Ingest it again.")
-    return jpeg(_grid(small), 80)
+    return jpeg(_grid([numbered(rgb, i + 1) for i, rgb in enumerate(small)]), 80)
+
+
+def _folder(ws: Workspace, campaign: str) -> Path:
+    return ws.root / "audits" / checked_name(campaign, "campaign")
+
+
+def _drawn(ws: Workspace, campaign: str) -> list[dict[str, Any]]:
+    path = _folder(ws, campaign) / "windows.parquet"
+    return store.read_table(path, windows_schema()).to_pylist() if path.is_file() else []
+
+
+def _counts(ws: Workspace, campaign: str) -> list[dict[str, Any]]:
+    path = _folder(ws, campaign) / "counts.parquet"
+    return store.read_table(path, counts_schema()).to_pylist() if path.is_file() else []
+
+
+def _write_tasks(folder: Path, campaign: str, rows: list[dict[str, Any]]) -> None:
+    """Write what people need: Label Studio's import and page, and a CSV with blanks to fill."""
+    from labeling.tasks import count_interface, count_task
+
+    made = [count_task(row, campaign, (folder / row["strip"]).read_bytes()) for row in rows]
+    store.write_json(folder / "tasks.json", made)
+    store.write_bytes(folder / "interface.xml", count_interface().encode())
+    lines = ["window_id,worker,truck_count", *(f"{row['window_id']},," for row in rows)]
+    store.write_bytes(folder / "to_fill.csv", ("\n".join(lines) + "\n").encode())
+
+
+def _write_table(
+    ws: Workspace, campaign: str, windows: list[dict[str, Any]], counts: list[dict[str, Any]]
+) -> None:
+    """Write ``schemas.AUDIT``: a row per counted window, the mean over those who counted it."""
+    from pipeline.schemas import AUDIT
+
+    said: dict[str, list[int]] = {}
+    for row in counts:
+        said.setdefault(row["window_id"], []).append(row["truck_count"])
+    rows = [
+        {
+            "window_id": window["window_id"],
+            "camera_id": window["camera_id"],
+            "movement": window["movement"],
+            "started_at": window["starts_at"],
+            "ended_at": window["starts_at"] + dt.timedelta(seconds=window["length_s"]),
+            "truck_count": float(np.mean(said[window["window_id"]])),
+            "n_workers": len(said[window["window_id"]]),
+        }
+        for window in windows
+        if window["window_id"] in said
+    ]
+    path = ws.campaign_labels(campaign) / "audit.parquet"
+    store.write_table(path, store.table_of(rows, AUDIT), AUDIT)
 
 
 def _grid(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -189,20 +264,27 @@ def _row(
 
 
 def _read(path: Path, known: set[str]) -> list[dict[str, Any]]:
+    """Read and check the whole file; rows that nobody has filled in are left out."""
+    columns = ("window_id", "worker", "truck_count")
     if not path.is_file():
-        raise InputError(f"no such file: {path}.", "Give a CSV with window_id,worker,trucks.")
+        raise InputError(f"no such file: {path}.", f"Give a CSV with {','.join(columns)}.")
     with path.open(newline="", encoding="utf-8-sig") as handle:
         reader = csv.DictReader(handle)
-        for column in ("window_id", "worker", "trucks"):
+        for column in columns:
             if column not in (reader.fieldnames or []):
-                raise InputError(f"{path} has no column {column!r}.")
-        return [_counted(raw, f"{path}, line {reader.line_num}", known) for raw in reader]
+                raise InputError(f"{path} has no column {column!r}.", f"It needs {columns}.")
+        return [
+            _counted(raw, f"{path}, line {reader.line_num}", known)
+            for raw in reader
+            if (raw["truck_count"] or "").strip()
+        ]
 
 
 def _counted(raw: dict[str, str], where: str, known: set[str]) -> dict[str, Any]:
-    window, worker, said = (str(raw[c] or "").strip() for c in ("window_id", "worker", "trucks"))
+    columns = ("window_id", "worker", "truck_count")
+    window, worker, said = (str(raw[c] or "").strip() for c in columns)
     if window not in known:
         raise InputError(f"{where}: unknown window {window!r}.", "Use ids from windows.parquet.")
-    if not said.isdigit() or not worker:
+    if not (said.isascii() and said.isdigit()) or not worker:
         raise InputError(f"{where}: {worker!r} counted {said!r}.", "Give a name and a number.")
-    return {"window_id": window, "worker": worker, "trucks": int(said)}
+    return {"window_id": window, "worker": worker, "truck_count": int(said)}

@@ -146,9 +146,14 @@ class LabelStudio:
         """Delete a task; one that is gone already is fine."""
         self._repeated(lambda: self._write("DELETE", f"/api/tasks/{task}", None, gone_is_fine=True))
 
+    def ask_votes(self, task: int, votes: int, *, done: bool) -> None:
+        """Let a task wait for ``votes`` annotations; ``done`` where it has them. Repeated."""
+        change = {"overlap": votes, "is_labeled": done}
+        self._repeated(lambda: self._write("PATCH", f"/api/tasks/{task}", change))
+
     def tasks(self, project: int) -> Iterator[dict[str, Any]]:
-        """Yield ``id``, ``meta`` and ``total_annotations`` of every task: cheap, no pictures."""
-        yield from self._pages(project, {"include": "id,meta,total_annotations"}, PAGE)
+        """Yield every task's ``id, meta, overlap, total_annotations``: cheap, no pictures."""
+        yield from self._pages(project, {"include": "id,meta,overlap,total_annotations"}, PAGE)
 
     def annotated_tasks(self, project: int) -> Iterator[dict[str, Any]]:
         """Yield every task that has annotations, with them."""

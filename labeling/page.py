@@ -1,7 +1,7 @@
 """A page about a campaign that a manager can send on: one HTML file, pictures inside, no scripts.
 
-Progress and advice, agreement, each worker's skill and flags, what it cost, the hardest frames, and
-labels that a model finds hard to believe.
+Progress and advice, agreement, each worker's skill and flags, what it cost, what waits for an
+expert, the hardest frames, and labels that a model finds hard to believe.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def write_page(
     text = environment.get_template("campaign.html.j2").render(
         found=found,
         flags={f["worker"]: f["flag"] for f in found.get("quality", {}).get("flagged", [])},
+        waiting=waiting_frames(ws, campaign),
         hard=hard_frames(ws, campaign),
         doubtful=doubtful_frames(ws, campaign, p_model or {}),
     )
@@ -60,10 +61,18 @@ def write_page(
     return path
 
 
+def waiting_frames(ws: Workspace, campaign: str, most: int = SHOWN) -> list[dict[str, Any]]:
+    """Return the frames that wait for an expert, with their pictures."""
+    rows = {row["frame_id"]: row for row in _labels(ws, campaign)}
+    why = campaigns.waiting(ws, campaign) if rows else {}
+    chosen = [rows[frame] | {"why": reason} for frame, reason in why.items() if frame in rows]
+    return _with_pictures(ws, campaign, chosen[:most])
+
+
 def hard_frames(ws: Workspace, campaign: str, most: int = SHOWN) -> list[dict[str, Any]]:
     """Return the frames people agreed on least, hardest first, with their pictures."""
     rows = _labels(ws, campaign)
-    doubts = [row for row in rows if row["label"] is None or row["agreement"] < 1.0]
+    doubts = [r for r in rows if r["label"] is None or (r["agreement"] or 0.0) < 1.0]
     doubts.sort(key=lambda r: (r["label"] is not None, r["agreement"] or 0.0, r["frame_id"]))
     return _with_pictures(ws, campaign, doubts[:most])
 
@@ -107,7 +116,7 @@ def _with_pictures(
             "votes": {str(k): int(n) for k, n in counts.sort_index().items()},
             "picture": _embedded(picture) if picture.is_file() else "",
         }
-        shown.append({"p_model": None, **row, **about})
+        shown.append({"p_model": None, "why": "", **row, **about})
     return shown
 
 

@@ -119,6 +119,16 @@ def outlined_view(
     return small
 
 
+def numbered(rgb: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+    """Write a number into the upper left corner of ``uint8[h, w, 3]`` RGB."""
+    import cv2
+
+    drawn = np.ascontiguousarray(rgb)
+    for colour, thickness in (((0, 0, 0), 3), (OUTLINE, 1)):
+        cv2.putText(drawn, str(number), (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, thickness)
+    return drawn
+
+
 def _outlined(rgb: NDArray[Any], points: NDArray[Any]) -> NDArray[np.uint8]:
     import cv2
 

@@ -7,7 +7,6 @@ and labels that disagree with a model which never saw them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -44,8 +43,11 @@ def wilson(right: float, n: float, z: float = Z95) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def gold_skill(annotations: pd.DataFrame, gold: Mapping[str, bool]) -> pd.DataFrame:
-    """Score each worker on frames of known truth.
+def gold_skill(votes: pd.DataFrame) -> pd.DataFrame:
+    """Score each worker on gold tasks.
+
+    Args:
+        votes: columns of ``schemas.GOLD``.
 
     Returns:
         A row per worker who met gold, sorted by name: ``worker, n_gold, n_right, skill, skill_lo,
@@ -53,20 +55,18 @@ def gold_skill(annotations: pd.DataFrame, gold: Mapping[str, bool]) -> pd.DataFr
     """
     import pandas as pd
 
-    met = annotations[annotations["frame_id"].isin(list(gold))]
-    met = met[met["label"] != "cant_tell"]
-    truth = met["frame_id"].map(lambda f: "truck" if gold[f] else "no_truck")
-    right = met["label"].eq(truth).groupby(met["worker"]).agg(["size", "sum"])
+    met = votes[votes["label"] != "cant_tell"]
+    right = (met["label"].eq("truck") == met["truck"].astype(bool)).groupby(met["worker"])
     rows = [
         (str(w), int(n), int(k), k / n, *wilson(int(k), int(n)))
-        for w, n, k in right.sort_index().itertuples()
+        for w, n, k in right.agg(["size", "sum"]).sort_index().itertuples()
     ]
     columns = ["worker", "n_gold", "n_right", "skill", "skill_lo", "skill_hi"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def flags(result: Aggregation) -> pd.DataFrame:
-    """List workers whose votes say little, judged against the posterior labels.
+    """List workers whose votes say little, judged against the posterior labels and on gold.
 
     The measure is informedness, J = sensitivity + specificity − 1 (Youden 1950): 0 for a coin and
     for a constant answer, 1 for a perfect judge. A worker is flagged only where the upper end of

@@ -1,10 +1,10 @@
 """``sample``: choose frames over the ingested clips and write them for people to judge.
 
-One pass over blocks of footage (at most 300 s, which share a background) reads candidate
-instants about once a second and the instants of the random share, measures what moves in each zone,
-and keeps every crop as a JPEG of a few kilobytes; the enriched frames are then drawn from those
-measures. Writes ``frames/<campaign>/<frame_id>.jpg`` and ``.bg.jpg`` (quality 95, no chroma
-subsampling), then the table, last: a call that was cut off is simply made again, with the same
+One pass over blocks of footage (at most 300 s, which share a background) reads candidate instants
+about once a second and the instants of the random share, and measures what moves in each zone; the
+enriched frames are then drawn from those measures, or from a model's scores, spread over the hours
+and over what the candidates look like. Writes ``frames/<campaign>/<frame_id>.jpg`` and
+``.bg.jpg``, then the table, last: a call that was cut off is simply made again, with the same
 result.
 """
 
@@ -15,68 +15,30 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from labeling import selection
+from labeling.blocks import Block, usable_blocks
+from labeling.judging import CURRENT, NO_MODEL, Judge, judge_of
+from labeling.looking import Look, Seen, look_at
 from labeling.selection import Motion
 from pipeline import cameras as registry
-from pipeline import cores, exposure, localtime, store
-from pipeline.domain import Camera, Span
+from pipeline import cores, exposure, store
 from pipeline.errors import InputError
 from pipeline.store import Workspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pipeline.view import Crop
-
 STEP_S: Final = 1.0
 """Seconds between two candidate instants, less where there is little footage."""
 SCAN: Final = 24
 """At most this many candidates are read per frame wanted; beyond that, a sample of the blocks."""
-QUALITY: Final = 95
 MOST_WORKERS: Final = 8
-
-Scores = Callable[["dict[int, Seen]", str, "Sequence[tuple[int, float]]"], "NDArray[np.float64]"]
-"""What was seen, a zone, and candidates by block and offset → p_truck of each."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A stretch of one clip that shares a background; ``spans`` are what of it may be sampled."""
-
-    camera: Camera
-    clip_id: str
-    path: str
-    started_at: dt.datetime
-    size: tuple[int, int]
-    stretch: Span
-    spans: tuple[Span, ...]
-    hour: int
-
-
-@dataclass(frozen=True)
-class Look:
-    """What to read in a block: candidates for every zone, and given instants of some zones."""
-
-    block: Block
-    candidates: tuple[float, ...] = ()
-    cut: dict[str, tuple[float, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a look found, by zone: candidates measured, instants cut, JPEGs by true offset."""
-
-    motions: dict[str, list[tuple[float, Motion]]]
-    cut: dict[str, list[float]]
-    pictures: dict[str, dict[float, bytes]]
-    backgrounds: dict[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -98,7 +60,7 @@ def sample(
     first_day: dt.date | None = None,
     last_day: dt.date | None = None,
     seed: int = 0,
-    model_id: str | None = None,
+    model: str = CURRENT,
 ) -> int:
     """Add ``n`` frames to a campaign, in equal parts over the zones of the cameras named.
 
@@ -110,53 +72,31 @@ def sample(
         first_day: first camera-local day; None: as far back as there are clips.
         last_day: last camera-local day; None: up to the newest clip.
         seed: another seed, other frames.
-        model_id: a model that says which candidates are trucks or uncertain; without one, size
-            and movement say it. It touches the enriched share only.
+        model: id of a model that says which candidates are trucks or uncertain; ``current``: the
+            one in use, where there is one; ``none``: size and movement say it. It touches the
+            enriched share only.
 
     Returns:
         Rows added; 0 where the same call was made before.
 
     Raises:
         InputError: ``n`` is not positive, or there is no usable footage in that range.
-        NotFoundError: a camera is unknown.
+        NotFoundError: a camera or the model is unknown.
     """
     if n < 1:
         raise InputError(f"--n {n} frames cannot be sampled.", "Ask for 1 or more.")
     known = registry.load(ws.cameras_toml)
     chosen_cameras = sorted(known.chosen(cameras))
-    batch = _request_id(n, chosen_cameras, first_day, last_day, seed, model_id)
+    batch = _request_id(n, chosen_cameras, first_day, last_day, seed, model)
     held = _held(ws, campaign)
     if any(row["batch"] == batch for row in held):
         return 0
     blocks = usable_blocks(ws, chosen_cameras, first_day, last_day)
-    rows = _draw(ws, campaign, n, blocks, {row["frame_id"] for row in held}, seed, model_id)
+    judge = judge_of(ws, model)
+    rows = _draw(ws, campaign, n, blocks, {row["frame_id"] for row in held}, seed, judge)
     rows = [row | {"batch": batch} for row in rows]
     _write(ws, campaign, held + rows)
     return len(rows)
-
-
-def usable_blocks(
-    ws: Workspace,
-    cameras: Sequence[str] = (),
-    first_day: dt.date | None = None,
-    last_day: dt.date | None = None,
-) -> list[Block]:
-    """List the blocks of footage that may be shown to people, by camera and time.
-
-    Raises:
-        InputError: there is none.
-        NotFoundError: a camera is unknown.
-    """
-    known = registry.load(ws.cameras_toml)
-    chosen = sorted(known.chosen(cameras))
-    blocks = [b for c in chosen for b in _blocks(ws, known, c, first_day, last_day)]
-    if not blocks:
-        raise InputError(
-            f"no usable footage of {', '.join(chosen)} between {first_day or 'the start'} "
-            f"and {last_day or 'now'}.",
-            "Run truck-counter ingest, or name other days.",
-        )
-    return blocks
 
 
 def frame_id(camera: str, zone: str, clip_id: str, offset_s: float) -> str:
@@ -171,10 +111,11 @@ def _request_id(
     first_day: dt.date | None,
     last_day: dt.date | None,
     seed: int,
-    model_id: str | None,
+    model: str,
 ) -> str:
+    """Name a call. It stays the same call when a first model comes into use, or the next one."""
     request = [n, list(cameras), str(first_day), str(last_day), seed]
-    request += [model_id] if model_id else []
+    request += [model] if model not in (CURRENT, NO_MODEL) else []
     return hashlib.blake2b(json.dumps(request).encode(), digest_size=6).hexdigest()
 
 
@@ -193,65 +134,6 @@ def _write(ws: Workspace, campaign: str, rows: list[dict[str, Any]]) -> None:
     store.write_table(path, store.table_of(ordered, schemas.FRAMES), schemas.FRAMES)
 
 
-# --- what may be sampled ---------------------------------------------------------------------
-
-
-def _blocks(
-    ws: Workspace,
-    known: registry.Registry,
-    camera_id: str,
-    first_day: dt.date | None,
-    last_day: dt.date | None,
-) -> list[Block]:
-    """List the blocks of a camera's usable clips, by time; footage filmed twice counts once."""
-    from pipeline.view import blocks
-
-    days = ws.days("clips", camera_id)
-    days = [d for d in days if (first_day or d) <= d <= (last_day or d)]
-    timezone = known.camera(camera_id).timezone
-    wanted = exposure.union([localtime.day_span(d, timezone) for d in days])
-    found: list[Block] = []
-    taken: tuple[Span, ...] = ()
-    for clip in _clips(ws, camera_id, days):
-        start = clip["started_at"].timestamp()
-        covered = exposure.shift([(s["start_s"], s["end_s"]) for s in clip["covered"]], start)
-        usable = exposure.subtract(exposure.intersection(covered, wanted), taken)
-        taken = exposure.union(taken, covered)
-        day = localtime.local_day(clip["started_at"], timezone)
-        for stretch in blocks(clip["duration_s"]):
-            spans = exposure.intersection(exposure.shift(usable, -start), [stretch])
-            if exposure.seconds(spans) > 0:
-                found.append(_block(ws, known.camera(camera_id, day), clip, stretch, spans))
-    return found
-
-
-def _clips(ws: Workspace, camera_id: str, days: Iterable[dt.date]) -> list[dict[str, Any]]:
-    from pipeline import schemas
-
-    clips: dict[str, dict[str, Any]] = {}
-    for day in days:
-        for row in store.read_table(ws.clips(camera_id, day), schemas.CLIPS).to_pylist():
-            if row["status"] in ("ok", "partial"):
-                clips[row["clip_id"]] = row
-    return sorted(clips.values(), key=lambda row: (row["started_at"], row["clip_id"]))
-
-
-def _block(
-    ws: Workspace, camera: Camera, clip: dict[str, Any], stretch: Span, spans: tuple[Span, ...]
-) -> Block:
-    middle = clip["started_at"] + dt.timedelta(seconds=sum(stretch) / 2)
-    return Block(
-        camera=camera,
-        clip_id=clip["clip_id"],
-        path=str(ws.root / clip["uri"]),
-        started_at=clip["started_at"],
-        size=(clip["width_px"], clip["height_px"]),
-        stretch=stretch,
-        spans=spans,
-        hour=middle.astimezone(localtime.zone_info(camera.timezone)).hour,
-    )
-
-
 # --- the draw --------------------------------------------------------------------------------
 
 
@@ -262,9 +144,8 @@ def _draw(
     blocks: list[Block],
     held: set[str],
     seed: int,
-    model_id: str | None,
+    judge: Judge,
 ) -> list[dict[str, Any]]:
-    scores = _scores(ws, model_id) if model_id else None
     zones = sorted({(b.camera.id, z.name) for b in blocks for z in b.camera.zones})
     wanted = dict(zip(zones, selection.shares(n, [1.0] * len(zones)), strict=True))
     random = {zone: _random_share(blocks, zone, k, seed) for zone, k in wanted.items()}
@@ -272,7 +153,7 @@ def _draw(
     seen: dict[int, Seen] = {}
     numbers = sorted(looks)
     for i, result in cores.each(
-        _look, [looks[i] for i in numbers], "looking for movement", MOST_WORKERS
+        look_at, [looks[i] for i in numbers], "looking for movement", MOST_WORKERS
     ):
         seen[numbers[i]] = result
     rows = _saved(ws, campaign, blocks, seen, _random_frames(blocks, seen, random), held)
@@ -280,7 +161,7 @@ def _draw(
     for zone, k in wanted.items():
         here = sum(1 for r in rows if (r["camera_id"], r["zone"]) == zone)
         scale = step_s[zone[0]] / scanned_share[zone[0]]
-        chosen = _enriched(blocks, seen, zone, k - here, taken, scale, seed, scores)
+        chosen = _enriched(blocks, seen, zone, k - here, taken, scale, seed, judge)
         rows += _saved(ws, campaign, blocks, seen, chosen, taken)
     return rows
 
@@ -361,9 +242,9 @@ def _enriched(
     taken: set[str],
     scale_s: float,
     seed: int,
-    scores: Scores | None,
+    judge: Judge,
 ) -> list[Chosen]:
-    """Draw ``n`` candidates of a zone, in favour of large moving things, spread over the hours."""
+    """Draw ``n`` candidates of a zone, in favour of trucks, spread over hours and over looks."""
     pool = [
         (number, offset, motion)
         for number in sorted(seen)
@@ -373,20 +254,14 @@ def _enriched(
     ]
     if not pool or n < 1:
         return []
-    # In this order a systematic draw spreads over hours and over places in the zone.
-    pool.sort(key=lambda c: (blocks[c[0]].hour, int(4 * c[2].x), c[0], c[1]))
-    sizes = np.array([motion.size for _, _, motion in pool])
+    judged = judge(seen, zone[1], [(i, offset) for i, offset, _ in pool])
+    order = selection.spread(judged.place, np.array([blocks[i].hour for i, _, _ in pool]))
+    pool = [pool[i] for i in order]
     hours = np.array([blocks[i].hour for i, _, _ in pool])
-    chance, large = selection.measure(sizes, hours)
-    why = np.where(large, "large", np.where(sizes > 0, "moving", "still"))
-    if scores is not None:
-        p_truck = scores(seen, zone[1], [(i, offset) for i, offset, _ in pool])
-        chance = selection.measure_by_model(p_truck, hours)
-        unsure = (p_truck > 0.1) & (p_truck < 0.9)
-        why = np.where(unsure, "unsure", np.where(p_truck >= 0.9, "likely", "unlikely"))
-    repeats = _repeats(pool, np.where(large, 2, np.where(sizes > 0, 1, 0)), n)
-    chance = np.where(repeats > 0, chance, 0.0)
-    probability = selection.inclusion(chance, n)
+    p_truck = None if judged.p_truck is None else judged.p_truck[order]
+    chance, kinds, why = _favour(pool, hours, p_truck)
+    repeats = _repeats(pool, kinds, n, _rng("repeats", seed, *zone))
+    probability = selection.inclusion(np.where(repeats > 0, chance, 0.0), n)
     picked = selection.systematic(probability, _rng("enriched", seed, *zone))
     return [
         Chosen(
@@ -400,116 +275,45 @@ def _enriched(
     ]
 
 
-def _scores(ws: Workspace, model_id: str) -> Scores:
-    """Return what scores candidates, given by block and offset, with a model."""
-    import simplejpeg
-
-    from pipeline.learning.infer import Scorer
-
-    scorer = Scorer.open(ws, model_id)
-
-    def picture(jpeg: bytes) -> NDArray[np.uint8]:
-        return np.asarray(simplejpeg.decode_jpeg(jpeg, colorspace="RGB"), np.uint8)
-
-    def p_truck(
-        seen: dict[int, Seen], zone: str, wanted: Sequence[tuple[int, float]]
-    ) -> NDArray[np.float64]:
-        found = np.zeros(len(wanted))
-        of_block = np.array([number for number, _ in wanted])
-        for number in np.unique(of_block):
-            own = np.flatnonzero(of_block == number)
-            look = seen[int(number)]
-            crops = [scorer.fitted(picture(look.pictures[zone][wanted[i][1]])) for i in own]
-            found[own] = scorer.p_truck(crops, picture(look.backgrounds[zone]))
-        return found
-
-    return p_truck
+def _favour(
+    pool: list[tuple[int, float, Motion]],
+    hours: NDArray[np.intp],
+    p_truck: NDArray[np.float64] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.str_]]:
+    """Return each candidate's chance, kind (2 large, 1 moving, 0 still), and why it is drawn."""
+    moving = np.array([motion.size > 0 for _, _, motion in pool])
+    bulks = np.array([motion.bulk for _, _, motion in pool])
+    chance, large = selection.measure(bulks, moving, hours)
+    kinds = np.where(large, 2, np.where(moving, 1, 0))
+    if p_truck is None:
+        return chance, kinds, np.array(["still", "moving", "large"])[kinds]
+    unsure = (p_truck > 0.1) & (p_truck < 0.9)
+    why = np.where(unsure, "unsure", np.where(p_truck >= 0.9, "likely", "unlikely"))
+    return selection.measure_by_model(p_truck, hours), kinds, why
 
 
 def _repeats(
-    pool: list[tuple[int, float, Motion]], kinds: NDArray[np.intp], n: int
+    pool: list[tuple[int, float, Motion]],
+    kinds: NDArray[np.intp],
+    n: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.intp]:
     """Return how many candidates each one stands for; 0 for a near-duplicate of another.
 
-    Where fewer than ``n`` would be left, every candidate stands for itself.
+    Which of several repeats stands for them is drawn, each as likely: they look alike but need not
+    be alike, and the first of them (a truck that enters) is not like the others. Where fewer than
+    ``n`` would be left, every candidate stands for itself.
     """
     stands_for = np.zeros(len(pool), np.intp)
     for kind in np.unique(kinds):
         own = np.flatnonzero(kinds == kind)
-        first = selection.near_duplicates([pool[i][2].hash for i in own])
-        np.add.at(stands_for, own[first], 1)
+        group = selection.near_duplicates([pool[i][2].hash for i in own])
+        mixed = rng.permutation(len(own))
+        _, drawn, size = np.unique(group[mixed], return_index=True, return_counts=True)
+        stands_for[own[mixed[drawn]]] = size
     if np.count_nonzero(stands_for) < n:
         return np.ones(len(pool), np.intp)
     return stands_for
-
-
-# --- reading ---------------------------------------------------------------------------------
-
-
-def _look(look: Look) -> Seen:
-    """Read a block once: background, candidates and given instants of all its zones."""
-    from pipeline import view
-    from pipeline.footage import video
-
-    block = look.block
-    crops = {z.name: view.Crop.of(z, *block.size) for z in block.camera.zones}
-    box = view.union_box(list(crops.values()))
-    quiet = view.background_offsets(block.stretch)
-    given = {t for instants in look.cut.values() for t in instants}
-    offsets = sorted({*quiet, *look.candidates, *given})
-    shown: list[float] = []
-    stacks: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in crops}
-    for frame in video.read_at(Path(block.path), offsets, box):
-        shown.append(frame.offset_s)
-        for name, crop in crops.items():
-            stacks[name].append(view.cut(frame.rgb, crop, box))
-    at = _frame_of(np.array(shown), np.array(offsets))
-    of = dict(zip(offsets, at.tolist(), strict=True)) if shown else {}
-    return _seen(look, crops, shown, stacks, of, quiet)
-
-
-def _seen(
-    look: Look,
-    crops: dict[str, Crop],
-    shown: list[float],
-    stacks: dict[str, list[NDArray[np.uint8]]],
-    of: dict[float, int],
-    quiet: Sequence[float],
-) -> Seen:
-    from pipeline import view
-
-    seen = Seen({}, {}, {}, {})
-    for name in crops if shown else ():
-        stack = stacks[name]
-        empty = view.background(np.stack([stack[i] for i in sorted({of[t] for t in quiet})]))
-        seen.backgrounds[name] = _jpeg(empty)
-        candidates = sorted({of[t] for t in look.candidates})
-        cut = sorted({of[t] for t in look.cut.get(name, ())})
-        seen.motions[name] = [(shown[i], selection.motion(stack[i], empty)) for i in candidates]
-        seen.cut[name] = [shown[i] for i in cut]
-        kept = sorted({*candidates, *cut})
-        seen.pictures[name] = {shown[i]: _jpeg(stack[i]) for i in kept}
-    return seen
-
-
-def _frame_of(shown: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return for each wanted instant the number of the frame shown then: the latest not after it.
-
-    ``read_at`` may give a frame that begins up to half a frame later; half the shortest step
-    between two frames tells which.
-    """
-    half = float(np.diff(shown).min()) / 2 if len(shown) > 1 else 0.5
-    found = np.searchsorted(shown, wanted + half, side="right") - 1
-    return np.clip(found, 0, max(len(shown) - 1, 0))
-
-
-def _jpeg(rgb: NDArray[np.uint8]) -> bytes:
-    import simplejpeg
-
-    picture = np.ascontiguousarray(rgb)
-    return bytes(
-        simplejpeg.encode_jpeg(picture, quality=QUALITY, colorspace="RGB", colorsubsampling="444")
-    )
 
 
 # --- writing ---------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ Pictures are ``uint8[h, w, 3]`` RGB crops of one zone, with their background ali
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 RANDOM_SHARE: Final = 0.3
 """Share of a call's frames that is drawn purely at random."""
 
-LARGEST: Final = 0.1
+LARGEST: Final = 0.05
 """Share of an hour's moving things from which half of its enriched frames come."""
+
+EVEN_SHARE: Final = 0.1
+"""Share of an hour's moving frames drawn evenly, so that no frame stands for too much footage."""
 
 STILL_SHARE: Final = 0.01
 """Share of an hour's enriched frames that goes to still scenes."""
@@ -37,18 +41,20 @@ NEAR: Final = 4
 _LEAST_DIFFERENCE: Final = 22.0
 _LEAST_SHARE: Final = 0.012
 _MOST_COMMON: Final = 10.0
+_LEAST_EDGE: Final = 40.0
+_STRAY_EDGES: Final = 20
 
 
 @dataclass(frozen=True)
 class Motion:
     """The largest thing in a crop that is not background. All zero where there is none.
 
-    ``size``: its share of the crop's pixels; ``x``: where its middle lies, 0 left to 1 right;
-    ``hash``: perceptual hash of the crop, 64 bits.
+    ``size``: its share of the crop's pixels; ``bulk``: 0 to 1, how far a thing of that size with
+    edges of its own reaches through the crop; ``hash``: perceptual hash of the crop, 64 bits.
     """
 
     size: float
-    x: float
+    bulk: float
     hash: int
 
 
@@ -63,16 +69,37 @@ def motion(crop: NDArray[np.uint8], background: NDArray[np.uint8]) -> Motion:
     mask = (difference > _LEAST_DIFFERENCE + 2.0 * floor).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-    count, _, stats, centres = cv2.connectedComponentsWithStats(mask)
     fingerprint = perceptual_hash(crop)
-    if count < 2:
-        return Motion(0.0, 0.0, fingerprint)
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    height, width = mask.shape
-    area = float(stats[largest, cv2.CC_STAT_AREA]) / (height * width)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
+    area = float(stats[1:, cv2.CC_STAT_AREA].max()) / mask.size if count > 1 else 0.0
     if area < _LEAST_SHARE:
         return Motion(0.0, 0.0, fingerprint)
-    return Motion(area, float(centres[largest][0]) / width, fingerprint)
+    return Motion(area, bulk(area, crop, background), fingerprint)
+
+
+def bulk(size: float, crop: NDArray[np.uint8], background: NDArray[np.uint8]) -> float:
+    """Return extent × √(size × share of edges): large for a truck, small for a pool of light.
+
+    ``extent`` is the convex hull of the edges that the background does not have, as a share of the
+    crop. Headlights on a wet road change as many pixels as a truck does, but smoothly.
+    """
+    import cv2
+
+    new = _gradient(crop) - _gradient(background)
+    edges = np.hypot(new[0], new[1]) > _LEAST_EDGE
+    y, x = np.nonzero(edges)
+    if len(x) < _STRAY_EDGES:
+        return 0.0
+    hull = cv2.convexHull(np.stack([x, y], axis=1).astype(np.int32))
+    extent = float(cv2.contourArea(hull) / edges.size)
+    return extent * math.sqrt(size * float(edges.mean()))
+
+
+def _gradient(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import cv2
+
+    grey = cv2.GaussianBlur(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32), (3, 3), 0)
+    return np.stack([cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)])
 
 
 def perceptual_hash(crop: NDArray[np.uint8]) -> int:
@@ -148,29 +175,30 @@ def uniform_instants(
 
 
 def measure(
-    sizes: NDArray[np.float64], strata: NDArray[np.intp]
+    bulks: NDArray[np.float64], moving: NDArray[np.bool_], strata: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return what the chance of each candidate is proportional to, and which ones are large.
 
-    A moving thing's chance falls with its rank r (0 the largest, 1 the smallest of its hour) as
-    1 / (1 + (r / 0.1)²): half of the draw comes from the largest tenth, where most trucks are, a
-    quarter from the next, and the rest keeps small trucks and hard cases in. Ranks, not sizes, so
-    that neither night's headlights nor a long lens decides. An hour gets in proportion to the
-    square root of its candidates, so that quiet hours are not lost.
+    A moving thing's chance falls with its rank r (0 the bulkiest, 1 the least of its hour) as
+    1 / (1 + (r / 0.05)²), a tenth being shared evenly: half of the draw comes from the bulkiest
+    twentieth, where most trucks are, and the rest keeps small trucks and hard cases in. Ranks, not
+    sizes, so that neither night's headlights nor a long lens decides. An hour gets in proportion to
+    the square root of its candidates, so that quiet hours are not lost.
     """
-    chance = np.zeros(len(sizes))
-    rank = np.ones(len(sizes))
+    chance = np.zeros(len(bulks))
+    rank = np.ones(len(bulks))
     for stratum in np.unique(strata):
-        moving = np.flatnonzero((strata == stratum) & (sizes > 0))
-        still = np.flatnonzero((strata == stratum) & (sizes == 0))
-        order = moving[np.argsort(-sizes[moving], kind="stable")]
+        going = np.flatnonzero((strata == stratum) & moving)
+        still = np.flatnonzero((strata == stratum) & ~moving)
+        order = going[np.argsort(-bulks[going], kind="stable")]
         rank[order] = (np.arange(len(order)) + 0.5) / max(len(order), 1)
         weight = 1.0 / (1.0 + (rank[order] / LARGEST) ** 2)
-        hour = np.sqrt(len(moving) + len(still))
-        if len(moving):
-            chance[order] = (1.0 - STILL_SHARE) * hour * weight / weight.sum()
+        hour = np.sqrt(len(going) + len(still))
+        if len(going):
+            weight = (1.0 - EVEN_SHARE) * weight / weight.sum() + EVEN_SHARE / len(going)
+            chance[order] = (1.0 - STILL_SHARE) * hour * weight
         chance[still] = STILL_SHARE * hour / max(len(still), 1)
-    return chance, (sizes > 0) & (rank < 2 * LARGEST)
+    return chance, moving & (rank < 2 * LARGEST)
 
 
 def measure_by_model(p_truck: NDArray[np.float64], strata: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -188,6 +216,30 @@ def measure_by_model(p_truck: NDArray[np.float64], strata: NDArray[np.intp]) -> 
         likely = p + 1e-3
         chance[own] = np.sqrt(len(own)) * (likely / likely.sum() + unsure / unsure.sum()) / 2.0
     return chance
+
+
+def spread(places: NDArray[np.float64], strata: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return an order of candidates, by stratum, in which neighbours look alike.
+
+    Each stratum is halved at the median of its widest axis, and so on. A systematic draw in this
+    order takes from every part of the space, as many as its chances add up to, and leaves each
+    candidate's chance as it is (the aim of Stevens and Olsen's 2004 spatially balanced samples).
+
+    Args:
+        places: float[n, d] in embedding space.
+        strata: int[n].
+    """
+
+    def halved(own: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+        extent = np.ptp(places[own], axis=0) if len(own) > 1 else np.zeros(1)
+        if extent.max(initial=0.0) <= 0.0:
+            return [own]
+        order = own[np.argsort(places[own, int(np.argmax(extent))], kind="stable")]
+        half = len(order) // 2
+        return halved(order[:half]) + halved(order[half:])
+
+    parts = [part for s in np.unique(strata) for part in halved(np.flatnonzero(strata == s))]
+    return np.concatenate(parts) if parts else np.empty(0, np.intp)
 
 
 def inclusion(chance: NDArray[np.float64], n: int) -> NDArray[np.float64]:

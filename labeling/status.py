@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from labeling import adjudication, gold
 from labeling import campaign as campaigns
 from labeling.aggregate import Aggregation
+from labeling.ledger import EXPERTS, Ledger
 from labeling.quality import Z95
 from pipeline import store
 from pipeline.errors import InputError
@@ -21,6 +23,9 @@ from pipeline.store import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SHOWN: Final = 20
+"""Frames listed on a terminal."""
 
 WORTH_IT: Final = 0.05
 """Stop where a hundred labels would narrow the interval by less than this share."""
@@ -68,7 +73,9 @@ def half_width(found: HeldOut, prevalence: float, more: float = 0.0) -> float:
 
 def costs(votes: pd.DataFrame, frames: pd.DataFrame, price: float) -> dict[str, dict[str, Any]]:
     """Return ``{"worker" | "batch" | "camera": {name: {"labels", "cost"}}}``."""
+    # Gold from another campaign is of no batch or camera of this one.
     joined = votes.merge(frames[["frame_id", "batch", "camera_id"]], on="frame_id", how="left")
+    joined = joined.fillna({"batch": "gold", "camera_id": "gold"})
     table: dict[str, dict[str, Any]] = {}
     for name, column in (("worker", "worker"), ("batch", "batch"), ("camera", "camera_id")):
         counts = joined.groupby(column).size().sort_index()
@@ -79,8 +86,8 @@ def costs(votes: pd.DataFrame, frames: pd.DataFrame, price: float) -> dict[str, 
 
 
 def unsure(result: Aggregation, low: float = 0.1, high: float = 0.9) -> list[str]:
-    """Return the frames that deserve another vote: unresolved, or with a posterior in between."""
-    table = result.labels
+    """Return the frames not sure yet: unresolved, or with a posterior in between."""
+    table = result.labels[result.labels["method"] != "adjudicated"]
     wanted = table["label"].isna() | table["p_truck"].between(low, high, inclusive="neither")
     return [str(frame) for frame in table.loc[wanted, "frame_id"]]
 
@@ -103,53 +110,57 @@ def status(
     if price < 0 or (budget is not None and budget < 0):
         raise InputError(f"price {price} or budget {budget} is negative.", "Give 0 or more.")
     frames, votes = campaigns.read_frames(ws, campaign), campaigns.read_annotations(ws, campaign)
+    paid = _paid(ws, campaign, votes)
     found: dict[str, Any] = {
         "campaign": campaign,
         "frames": len(frames),
         "frames_judged": int(votes["frame_id"].nunique()),
         "annotations": len(votes),
         "pushed": _pushed(ws, campaign),
-        "costs": costs(votes, frames, price),
-        "spent": round(len(votes) * price, 2),
-        "budget_left": None if budget is None else round(budget - len(votes) * price, 2),
+        "costs": costs(paid, frames, price),
+        "spent": round(len(paid) * price, 2),
+        "budget_left": None if budget is None else round(budget - len(paid) * price, 2),
     }
     if len(votes):
-        gold = campaigns.read_gold(ws, campaign)
-        found |= _judged(ws, campaign, frames, votes, gold, price)
+        found |= _judged(ws, campaign, frames, votes, price)
     found["advice"] = _advice(found)
     return found
 
 
-def _pushed(ws: Workspace, campaign: str) -> dict[str, int] | None:
-    from labeling.studio import Ledger
+def _paid(ws: Workspace, campaign: str, votes: pd.DataFrame) -> pd.DataFrame:
+    """Return every vote that costs money: the crowd's, those on gold tasks, the experts'."""
+    import pandas as pd
 
-    ledger = Ledger.read(ws, campaign)
+    experts, on_gold = adjudication.read(ws, campaign), gold.read_votes(ws, campaign, {})
+    columns = ["frame_id", "worker"]
+    return pd.concat([votes[columns], on_gold[columns], experts[columns]], ignore_index=True)
+
+
+def _pushed(ws: Workspace, campaign: str) -> dict[str, int] | None:
+    ledger, experts = Ledger.read(ws, campaign), Ledger.read(ws, campaign, EXPERTS)
     if ledger is None:
         return None
     states = ("pending", "sent", "confirmed")
-    return {s: len(ledger.of_state(s)) for s in states} | {"votes_wanted": ledger.votes}
+    return {s: len(ledger.of_state(s)) for s in states} | {
+        "votes_wanted": ledger.votes,
+        "gold": len(ledger.gold),
+        "extra": len(ledger.extra),
+        "to_experts": len(experts.state) if experts else 0,
+    }
 
 
 def _judged(
-    ws: Workspace,
-    campaign: str,
-    frames: pd.DataFrame,
-    votes: pd.DataFrame,
-    gold: Mapping[str, bool],
-    price: float,
+    ws: Workspace, campaign: str, frames: pd.DataFrame, votes: pd.DataFrame, price: float
 ) -> dict[str, Any]:
-    from labeling.aggregate import aggregate
-    from labeling.quality import gold_skill
-
-    result = aggregate(votes, gold=dict(gold))
+    result = campaigns.aggregated(ws, campaign)
     random = frames.loc[frames["why_chosen"] == "random", "frame_id"]
     labels = result.labels[result.labels["frame_id"].isin(random)]["label"].dropna()
     prevalence = float((labels == "truck").mean()) if len(labels) else None
-    summed = campaigns.summary(result)
     per_frame = len(votes) / max(1, votes["frame_id"].nunique())
+    known = adjudication.settled(adjudication.read(ws, campaign))
     return {
-        "quality": summed,
-        "gold": campaigns.records(gold_skill(votes, gold)),
+        "quality": campaigns.summary(result),
+        "adjudication": adjudication.summary(campaigns.waiting(ws, campaign, result), known),
         "unsure": unsure(result),
         "random_labels": len(labels),
         "prevalence": prevalence,
@@ -193,9 +204,33 @@ def _advice(found: Mapping[str, Any]) -> str:
         return "the budget is spent"
     if found["frames_judged"] < found["frames"]:
         return f"{found['frames'] - found['frames_judged']} frames wait for their first vote"
+    left = found["adjudication"]["waiting"]
+    experts = f"; {left} frames wait for an expert (label push --expert)" if left else ""
     gain = found.get("next_100")
     if gain is None:
-        return "train a model to learn what more labels would buy"
+        return f"train a model to learn what more labels would buy{experts}"
     narrower = 1.0 - gain["then"] / gain["half_width"]
     width = f"±{gain['half_width']:.1%} of the count now, ±{gain['then']:.1%} after 100 more labels"
-    return f"{'go on' if narrower >= WORTH_IT else 'stop'}: {width}"
+    return f"{'go on' if narrower >= WORTH_IT else 'stop'}: {width}{experts}"
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    """Word a status for a terminal: progress, money, people, what waits for an expert, advice."""
+    lines = [
+        f"{found['campaign']}: {found['frames_judged']} of {found['frames']} frame(s) judged, "
+        f"{found['annotations']} annotation(s), {found['spent']} spent; {found['advice']}"
+    ]
+    quality = found.get("quality", {})
+    lines += [f"flagged {f['worker']}: {f['flag']}" for f in quality.get("flagged", [])]
+    lines += [
+        f"gold {g['worker']}: {g['n_right']} of {g['n_gold']} right"
+        for g in quality.get("gold", [])
+    ]
+    left = found.get("adjudication", {"waiting": 0})
+    if left["waiting"]:
+        why = ", ".join(f"{n} {reason}" for reason, n in left["reasons"].items())
+        lines.append(f"{left['waiting']} frame(s) wait for an expert ({why}):")
+        lines += [f"  {frame}" for frame in left["frames"][:SHOWN]]
+        if left["waiting"] > SHOWN:
+            lines.append(f"  and {left['waiting'] - SHOWN} more; see --json")
+    return "\n".join(lines)

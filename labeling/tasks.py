@@ -58,16 +58,33 @@ def task_of(
 ) -> dict[str, Any]:
     """Return the task for a row of the ``frames`` table.
 
-    >>> row = {"frame_id": "f1", "camera_id": "gate", "zone": "out", "batch": "b"}
+    >>> row = {"frame_id": "f1", "camera_id": "gate", "zone": "out"}
     >>> task_of(row, "spring", "x.jpg")["meta"]
     {'frame_id': 'f1', 'campaign': 'spring'}
     """
-    shown = {key: str(frame[key]) for key in ("frame_id", "camera_id", "zone", "batch")}
+    shown = {key: str(frame[key]) for key in ("frame_id", "camera_id", "zone")}
     pictures = {"image": image, "wide": wide or image, "guess": guess}
     return {
         "data": shown | pictures,
         "meta": {"frame_id": shown["frame_id"], "campaign": campaign},
     }
+
+
+def count_interface() -> str:
+    """Return the labelling configuration for audit windows: a strip of frames and a number."""
+    return (
+        '<View><Header value="How many trucks cross the outlined stretch? Frames are half a second '
+        'apart; a truck counts here if the middle of its stay does."/>'
+        '<Image name="strip" value="$strip" zoom="true"/>'
+        '<Number name="truck_count" toName="strip" min="0" step="1" required="true"/></View>'
+    )
+
+
+def count_task(window: Mapping[str, Any], campaign: str, strip: bytes) -> dict[str, Any]:
+    """Return the task for an audit window, its strip inside."""
+    shown = {key: str(window[key]) for key in ("window_id", "camera_id", "movement")}
+    meta = {"window_id": shown["window_id"], "campaign": campaign}
+    return {"data": shown | {"strip": embedded(strip)}, "meta": meta}
 
 
 def frame_of(task: Mapping[str, Any]) -> str:

@@ -195,6 +195,10 @@ def _label_set(ws: Workspace, card: Row) -> Link:
         noted = campaigns[name] if isinstance(campaigns, dict) else None
         labels = _file(ws, "labels", folder / "labels.parquet", {"labels": noted})
         labels.made_from.append(_votes(ws, folder / "annotations.parquet"))
+        if (folder / "adjudications.parquet").is_file():
+            labels.made_from.append(_votes(ws, folder / "adjudications.parquet"))
+        if (folder / "gold.parquet").is_file():
+            labels.made_from.append(_file(ws, "votes on gold", folder / "gold.parquet", {}))
         link.made_from.append(labels)
     return link
 

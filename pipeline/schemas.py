@@ -84,6 +84,23 @@ ANNOTATIONS = _schema(
     ],
 )
 
+GOLD = _schema(
+    "gold",
+    "task_id, worker",
+    [
+        _field(
+            "task_id", pa.string(), "gold task: a frame of known label, put before people again"
+        ),
+        _field("worker", pa.string(), "who judged it"),
+        _field("label", pa.string(), "truck, no_truck or cant_tell"),
+        _field("truck", pa.bool_(), "the known answer"),
+        _field("campaign", pa.string(), "campaign that the frame is from"),
+        _field("frame_id", pa.string(), "frame shown"),
+        _field("annotated_at", INSTANT, "when", null=True),
+        _field("seconds_spent", pa.float64(), "time spent on the task", null=True),
+    ],
+)
+
 LABELS = _schema(
     "labels",
     "frame_id",
@@ -93,7 +110,25 @@ LABELS = _schema(
         _field("p_truck", pa.float64(), "posterior that it is a truck", null=True),
         _field("n_annotations", pa.int32(), "annotations received, can't-tells included"),
         _field("agreement", pa.float64(), "share of annotations that say the label", null=True),
-        _field("method", pa.string(), "aggregation: dawid_skene, majority, …"),
+        _field(
+            "method",
+            pa.string(),
+            "aggregation: dawid_skene, majority, …; or adjudicated, by experts",
+        ),
+    ],
+)
+
+AUDIT = _schema(
+    "audit",
+    "window_id, movement",
+    [
+        _field("window_id", pa.string(), "randomly drawn stretch of footage that people counted"),
+        _CAMERA,
+        _MOVEMENT,
+        _field("started_at", INSTANT, "start of the window"),
+        _field("ended_at", INSTANT, "end of the window"),
+        _field("truck_count", pa.float64(), "truck passages counted by eye, mean over workers"),
+        _field("n_workers", pa.int32(), "people who counted"),
     ],
 )
 
@@ -241,7 +276,9 @@ TABLES: tuple[pa.Schema, ...] = (
     CLIPS,
     FRAMES,
     ANNOTATIONS,
+    GOLD,
     LABELS,
+    AUDIT,
     SCORES,
     PASSAGES,
     DAILY,

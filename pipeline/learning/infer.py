@@ -85,12 +85,18 @@ class Scorer:
         self, crops: Sequence[NDArray[np.uint8]], background: NDArray[np.uint8] | None
     ) -> NDArray[np.float64]:
         """Score fitted crops of one zone and block against its background, where one is needed."""
+        return self.calibration.p_truck(self.engine(self.pixels(crops, background)))
+
+    def pixels(
+        self, crops: Sequence[NDArray[np.uint8]], background: NDArray[np.uint8] | None
+    ) -> NDArray[np.uint8]:
+        """Lay fitted crops and their background out as the model's input, ``uint8[n, c, h, w]``."""
         shape = (len(crops), self.channels, self.height, self.width)
         pixels = np.empty(shape, dtype=np.uint8)
         pixels[:, :3] = np.stack(crops).transpose(0, 3, 1, 2)
         if background is not None:
             pixels[:, 3:] = self.fitted(background).transpose(2, 0, 1)
-        return self.calibration.p_truck(self.engine(pixels))
+        return pixels
 
 
 @dataclass

@@ -111,3 +111,103 @@ def workspace_of(tmp_path: Path) -> Callable[[int], Workspace]:
 def password() -> str:
     """The password everybody signed up with."""
     return PASSWORD
+
+
+@pytest.fixture(scope="session")
+def sure_votes() -> Callable[[Workspace, int], dict[str, bool]]:
+    """Let three people of an earlier crowd agree on n frames, every other a truck; return truth."""
+    from labeling import campaign
+
+    def agree(ws: Workspace, n: int) -> dict[str, bool]:
+        truth = {f"f{i:05d}": i % 2 == 0 for i in range(n)}
+        rows = [
+            {"frame_id": f, "worker": worker, "label": "truck" if t else "no_truck"}
+            | {"annotated_at": None, "seconds_spent": None, "source": "import"}
+            for f, t in truth.items()
+            for worker in ("old1", "old2", "old3")
+        ]
+        campaign.add_annotations(ws, "spring", rows)
+        campaign.aggregate(ws, "spring")
+        return truth
+
+    return agree
+
+
+CAMERAS = """
+[[camera]]
+id = "gate"
+site = "yard"
+timezone = "UTC"
+source = "footage/gate/*.mp4"
+zones = [
+  { name = "left", polygon = [[0.05, 0.3], [0.45, 0.3], [0.45, 0.95], [0.05, 0.95]] },
+  { name = "right", polygon = [[0.55, 0.3], [0.95, 0.3], [0.95, 0.95], [0.55, 0.95]] },
+]
+"""
+
+
+def film(path: Path, seconds: int) -> None:
+    """Write a road on which, on the left, something small passes, and a large thing every 20 s."""
+    import av
+    import numpy as np
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        road = rng.integers(80, 100, (180, 320, 3)).astype(np.uint8)
+        for i in range(seconds * 5):
+            rgb, t = road.copy(), i / 5
+            y = int(40 * (t % 4)) + 30
+            if int(t) % 20 < 3:
+                top = int(30 * (t % 20)) + 5 * (int(t) // 20)
+                rgb[20 + top : 130 + top, 30:130] = (200, 40 + 20 * (int(t) // 20), 40)
+            elif int(t) % 4 < 3:
+                rgb[y : y + 24, 60:84] = (220, 220, 60)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode(None):
+            container.mux(packet)
+
+
+@pytest.fixture(scope="session")
+def filmed(tmp_path_factory) -> Workspace:
+    """Three minutes of footage of one camera with two zones, ingested."""
+    from pipeline import cameras, ingest
+
+    ws = Workspace(tmp_path_factory.mktemp("filmed"))
+    ws.cameras_toml.write_text(CAMERAS)
+    film(ws.root / "footage/gate/2026-03-02T120000+0000.mp4", 120)
+    film(ws.root / "footage/gate/2026-03-03T120000+0000.mp4", 60)
+    ingest.ingest(ws, cameras.load(ws.cameras_toml))
+    return ws
+
+
+@pytest.fixture(scope="session")
+def untrained() -> Callable[[Workspace, dict[str, str]], None]:
+    """Put an untrained model ``m1`` into use that says it has learned from these campaigns."""
+
+    def put(ws: Workspace, campaigns: dict[str, str]) -> None:
+        import torch
+
+        from pipeline.learning import checkpoints
+        from pipeline.learning.models import NetSpec, build
+
+        torch.manual_seed(0)
+        spec = NetSpec(channels=6, height=32, width=40)
+        card = {
+            "model_id": "m1",
+            "arch": "mlp",
+            "spec": checkpoints.spec_json(spec),
+            "input": {"channels": 6, "height": 32, "width": 40},
+            "threshold": 0.5,
+            "temperature": 1.0,
+            "prior": {"shown": 0.5, "natural": 0.05},
+            "engine": "torch",
+            "campaigns": campaigns,
+        }
+        checkpoints.save_model(ws, "m1", build("mlp", spec), card)
+        checkpoints.set_current(ws, "m1")
+
+    return put

@@ -181,11 +181,69 @@ def test_worker_confusion_is_found():
     assert result.confusion[["truck", "no_truck", "cant_tell"]].to_numpy().sum() == 1500
 
 
-def test_gold_overrules_and_teaches():
+def test_experts_overrule_and_teach():
     table = votes(("a", "x", "t"), ("a", "y", "n"), ("b", "x", "t"), ("b", "y", "n"))
     assert labels_of(aggregate(table).labels) == {"a": None, "b": None}
-    taught = aggregate(table, gold={"a": True})
+    taught = aggregate(table, known={"a": True})
     assert labels_of(taught.labels) == {"a": "truck", "b": "truck"}
+    assert taught.labels["method"].tolist() == ["adjudicated", "dawid_skene"]
+    assert taught.labels["p_truck"].iloc[0] == 1.0
+    assert taught.labels["agreement"].iloc[0] == 0.5  # the crowd was split
+
+
+def test_not_even_an_expert_can_tell():
+    table = votes(("a", "x", "t"), ("a", "y", "t"), ("b", "x", "t"), ("c", "x", "n"))
+    by = aggregate(table, "majority", known={"a": None, "z": False}).labels.set_index("frame_id")
+    assert pd.isna(by.loc["a", "label"])
+    assert by.loc["a", "method"] == "adjudicated"
+    assert by.loc["z", ["label", "n_annotations", "method"]].tolist() == [
+        *("no_truck", 0, "adjudicated")
+    ]
+
+
+def gold_of(truth: dict[str, bool], said: pd.DataFrame) -> pd.DataFrame:
+    """Votes on frames of known truth as votes on gold tasks."""
+    return pd.DataFrame(
+        {
+            "task_id": "g" + said["frame_id"],
+            "worker": said["worker"],
+            "label": said["label"],
+            "truck": said["frame_id"].map(truth),
+        }
+    )
+
+
+def test_gold_saves_a_campaign_from_a_bad_majority():
+    # Three good workers against five who always answer "no truck": left to themselves the five
+    # agree with one another and win. Twenty gold tasks each show who they are.
+    crew = (
+        *(crowd.Worker(f"good{i}", 0.95) for i in range(3)),
+        *(crowd.Worker(f"lazy{i}", habit="constant") for i in range(5)),
+    )
+    truth = {f"f{i:03d}": i % 2 == 0 for i in range(150)}
+    table = crowd.annotate(truth, 5, crew, seed=4)
+    known = {f"k{i:02d}": i % 2 == 0 for i in range(20)}
+    gold = gold_of(known, crowd.annotate(known, 8, crew, seed=5))
+    right = {}
+    for name, lessons in (("without", None), ("with", gold)):
+        result = aggregate(table, gold=lessons)
+        assert list(result.labels["frame_id"]) == sorted(truth)  # gold labels nothing
+        said = labels_of(result.labels)
+        right[name] = np.mean([v == ("truck" if truth[f] else "no_truck") for f, v in said.items()])
+        skill = result.workers.set_index("worker")["skill"]
+    assert right["with"] >= right["without"] + 0.1
+    assert right["with"] >= 0.9
+    assert skill[["good0", "good1", "good2"]].min() > 0.85
+    assert skill[[f"lazy{i}" for i in range(5)]].max() < 0.6
+
+
+def test_a_worker_known_by_gold_alone_is_listed():
+    gold = gold_of({"a": True}, votes(("a", "new", "n")))
+    result = aggregate(votes(("b", "x", "t"), ("c", "x", "n")), gold=gold)
+    by = result.workers.set_index("worker")
+    assert by.loc["new", "n_annotations"] == 1
+    assert by.loc["new", "sensitivity"] == 0.0
+    assert result.labels["frame_id"].tolist() == ["b", "c"]
 
 
 def test_label_set_id_names_the_labels_only():

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 
 import numpy as np
 import pytest
 import simplejpeg
 
 from labeling import audit, pictures
-from labeling.sample import Block
-from pipeline import store
+from labeling.blocks import Block
+from pipeline import schemas, store
 from pipeline.domain import Camera, Zone
 from pipeline.errors import InputError, NotFoundError
 from pipeline.store import Workspace
@@ -50,29 +51,99 @@ def test_more_than_there_are_gives_all():
 @pytest.fixture
 def drawn(tmp_path) -> Workspace:
     ws = Workspace(tmp_path)
-    rows = [audit._row(block(9, (0.0, 100.0)), "all", 20.0 * k, 20.0, 5) for k in range(2)]
+    rows = [audit._row(block(9, (0.0, 100.0)), "all", 20.0 * k, 20.0, 5) for k in range(3)]
     schema = audit.windows_schema()
     path = tmp_path / "audits" / "spring" / "windows.parquet"
     store.write_table(path, store.table_of(rows, schema), schema)
     return ws
 
 
-def test_counts_come_in_and_the_median_counts(drawn, tmp_path):
+def test_counts_become_the_table_that_counting_reads(drawn, tmp_path):
     table = store.read_table(tmp_path / "audits" / "spring" / "windows.parquet")
-    first, second = table.column("window_id").to_pylist()
+    first, second, third = table.column("window_id").to_pylist()
     path = tmp_path / "counts.csv"
     path.write_text(
-        f"window_id,worker,trucks\n{first},ann,3\n{first},bob,4\n{first},cem,3\n{second},ann,0\n"
+        f"window_id,worker,truck_count\n{first},ann,3\n{first},bob,4\n{second},ann,0\n{third},,\n"
     )
-    assert audit.import_counts(drawn, "spring", path) == 4
-    assert audit.import_counts(drawn, "spring", path) == 4
-    assert audit.human_counts(drawn, "spring") == {first: 3.0, second: 0.0}
-    for bad, naming in (("zz,ann,1", "'zz'"), (f"{first},ann,some", "'some'")):
-        path.write_text(f"window_id,worker,trucks\n{bad}\n")
+    assert audit.import_counts(drawn, "spring", path) == 3
+    assert audit.import_counts(drawn, "spring", path) == 3
+    rows = store.read_table(tmp_path / "labels/spring/audit.parquet", schemas.AUDIT).to_pylist()
+    assert rows == [
+        {
+            "window_id": window,
+            "camera_id": "gate",
+            "movement": "all",
+            "started_at": START.replace(hour=9) + dt.timedelta(seconds=start),
+            "ended_at": START.replace(hour=9) + dt.timedelta(seconds=start + 20),
+            "truck_count": count,
+            "n_workers": workers,
+        }
+        for window, start, count, workers in ((first, 0, 3.5, 2), (second, 20, 0.0, 1))
+    ]
+    path.write_text(f"window_id,worker,truck_count\n{first},bob,5\n")  # bob looked again
+    audit.import_counts(drawn, "spring", path)
+    rows = store.read_table(tmp_path / "labels/spring/audit.parquet").to_pylist()
+    assert [row["truck_count"] for row in rows] == [4.0, 0.0]
+    found = audit.status(drawn, "spring")
+    assert (found["windows"], found["counted"], found["workers"]) == (3, 2, 2)
+
+
+def test_wrong_counts_are_named(drawn, tmp_path):
+    window = store.read_table(tmp_path / "audits/spring/windows.parquet").to_pylist()[0]
+    path = tmp_path / "counts.csv"
+    for bad, naming in (("zz,ann,1", "'zz'"), (f"{window['window_id']},ann,some", "'some'")):
+        path.write_text(f"window_id,worker,truck_count\n{bad}\n")
         with pytest.raises(InputError, match=f"line 2: .*{naming}"):
             audit.import_counts(drawn, "spring", path)
+    path.write_text("window_id,worker\n")
+    with pytest.raises(InputError, match="'truck_count'"):
+        audit.import_counts(drawn, "spring", path)
     with pytest.raises(NotFoundError, match="'autumn'"):
         audit.import_counts(drawn, "autumn", path)
+    with pytest.raises(InputError, match="windows of 20 s, not 30 s"):
+        audit.draw(drawn, "spring", 2, 30.0)
+
+
+def test_a_draw_writes_strips_and_tasks_and_twice_is_once(filmed):
+    # 120 s and 60 s hold nine windows of 20 s; both zones are of one movement.
+    assert audit.draw(filmed, "watch", 3, seed=1) == 3
+    folder = filmed.root / "audits" / "watch"
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    rows = store.read_table(folder / "windows.parquet").to_pylist()
+    assert {row["windows_total"] for row in rows} == {9}
+    for row in rows:
+        shown = simplejpeg.decode_jpeg((folder / row["strip"]).read_bytes())
+        assert shown.shape[1] == audit.STRIP_COLUMNS * 320
+        assert shown.shape[0] == 7 * 180  # 40 frames in rows of six
+    tasks = store.read_json(folder / "tasks.json")
+    assert [t["data"]["window_id"] for t in tasks] == [row["window_id"] for row in rows]
+    assert (folder / "to_fill.csv").read_text().splitlines()[1] == f"{rows[0]['window_id']},,"
+    assert audit.draw(filmed, "watch", 3, seed=1) == 3
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert audit.draw(filmed, "watch", 9, seed=2) == 9
+    drawn = {row["window_id"] for row in store.read_table(folder / "windows.parquet").to_pylist()}
+    assert drawn > {row["window_id"] for row in rows}
+
+
+def test_the_command(filmed):
+    from click.testing import CliRunner
+
+    from flows.cli import cli
+
+    root = str(filmed.root)
+    words = ["label", "audit", "told", "--windows", "2", "--camera", "gate", "--root", root]
+    done = CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert (found["windows"], found["counted"], found["table"]) == (2, 0, None)
+    path = filmed.root / "told.csv"
+    blanks = (filmed.root / "audits/told/to_fill.csv").read_text().splitlines()
+    path.write_text("\n".join([blanks[0], blanks[1] + "2", blanks[2] + "0"]).replace(",,", ",ann,"))
+    words = ["label", "audit", "told", "--counts", str(path), "--root", root]
+    done = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert done.output.splitlines()[-1].endswith("2 counted by 1 worker(s)")
+    table = store.read_table(filmed.campaign_labels("told") / "audit.parquet", schemas.AUDIT)
+    assert sorted(table.column("truck_count").to_pylist()) == [0.0, 2.0]
 
 
 def test_pictures_show_the_zone():

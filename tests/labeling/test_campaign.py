@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from labeling import campaign, crowd
+from labeling import campaign, crowd, importing
 from pipeline import schemas, store
 from pipeline.errors import InputError, NotFoundError
 from pipeline.store import Workspace
@@ -53,7 +53,7 @@ def test_import_then_aggregate(ws):
         "f1,ann,no_truck,,\n"
         "f2,ann,cant_tell,,\n",
     )
-    assert campaign.import_annotations(ws, "spring", path) == campaign.Added(4, 0, 0)
+    assert importing.import_annotations(ws, "spring", path) == campaign.Added(4, 0, 0)
     held = campaign.read_annotations(ws, "spring").set_index(["frame_id", "worker"])
     assert held.loc[("f0", "ann"), "annotated_at"] == dt.datetime(2026, 3, 3, 9, tzinfo=dt.UTC)
     assert held.loc[("f0", "ann"), "seconds_spent"] == 2.5
@@ -69,13 +69,13 @@ def test_import_then_aggregate(ws):
 
 def test_twice_is_once_and_a_changed_mind_replaces(ws):
     path = csv(ws, "frame_id,worker,label\nf0,ann,truck\nf1,ann,truck\nf1,ann,truck\n")
-    campaign.import_annotations(ws, "spring", path)
+    importing.import_annotations(ws, "spring", path)
     table = ws.campaign_labels("spring") / "annotations.parquet"
     before = table.read_bytes(), table.stat().st_mtime_ns
-    assert campaign.import_annotations(ws, "spring", path) == campaign.Added(0, 0, 2)
+    assert importing.import_annotations(ws, "spring", path) == campaign.Added(0, 0, 2)
     assert (table.read_bytes(), table.stat().st_mtime_ns) == before
     path = csv(ws, "frame_id,worker,label\nf1,ann,no_truck\n")
-    assert campaign.import_annotations(ws, "spring", path) == campaign.Added(0, 1, 0)
+    assert importing.import_annotations(ws, "spring", path) == campaign.Added(0, 1, 0)
     assert campaign.read_annotations(ws, "spring")["label"].tolist() == ["truck", "no_truck"]
 
 
@@ -94,16 +94,16 @@ def test_twice_is_once_and_a_changed_mind_replaces(ws):
 )
 def test_wrong_input_is_named_and_nothing_written(ws, text, naming):
     with pytest.raises(InputError, match=naming) as caught:
-        campaign.import_annotations(ws, "spring", csv(ws, text))
+        importing.import_annotations(ws, "spring", csv(ws, text))
     assert "\n" not in str(caught.value)
     assert not ws.campaign_labels("spring").exists()
 
 
 def test_missing_things_are_named(ws):
     with pytest.raises(InputError, match=r"absent\.csv"):
-        campaign.import_annotations(ws, "spring", ws.root / "absent.csv")
+        importing.import_annotations(ws, "spring", ws.root / "absent.csv")
     with pytest.raises(NotFoundError, match="'autumn'"):
-        campaign.import_annotations(ws, "autumn", csv(ws, "frame_id,worker,label\n"))
+        importing.import_annotations(ws, "autumn", csv(ws, "frame_id,worker,label\n"))
     with pytest.raises(NotFoundError, match="'autumn'"):
         campaign.aggregate(ws, "autumn")
     with pytest.raises(InputError, match="'spring' has no annotations"):

@@ -22,6 +22,9 @@ import pytest
 
 from labeling import campaign, studio, tasks
 from labeling.client import AmbiguousError, LabelStudio
+from labeling.gold import GoldShare
+from labeling.ledger import Ledger
+from pipeline import schemas, store
 
 CLIENT_TIMEOUT_S = 4.0
 
@@ -156,6 +159,7 @@ import sys
 from pathlib import Path
 from labeling import server, studio
 from labeling.client import LabelStudio
+from labeling.gold import GoldShare
 from pipeline.store import Workspace
 root, folder, what = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 held = server.read_credentials(folder)
@@ -163,7 +167,8 @@ draw = lambda row: ("https://pictures.example/x.jpg", "")
 print("begin", flush=True)
 with LabelStudio(held.url, held.token) as client:
     if what == "push":
-        studio.push(Workspace(root), "spring", client, drawing=draw, chunk=10)
+        share = GoldShare(0.1)
+        studio.push(Workspace(root), "spring", client, drawing=draw, chunk=10, gold_share=share)
     else:
         studio.pull(Workspace(root), "spring", client)
 """
@@ -193,8 +198,12 @@ def check_kills(ws, n, moments, longest_s, credentials, folder, studio_client, p
     killed = 0
     for _ in range(moments - moments // 2):
         killed += kill_after(ws, folder, "push", draw.random() * longest_s) == -signal.SIGKILL
-    pushed = studio.push(ws, "spring", studio_client, drawing=no_pictures)
-    assert frames_on(studio_client, pushed.project) == [f"f{i:05d}" for i in range(n)]
+    share = GoldShare(0.1)
+    pushed = studio.push(ws, "spring", studio_client, drawing=no_pictures, gold_share=share)
+    gold = Ledger.read(ws, "spring").gold
+    assert len(gold) == round(n / 9)  # drawn once, whatever was killed
+    expected = sorted([*gold, *(f"f{i:05d}" for i in range(n))])
+    assert frames_on(studio_client, pushed.project) == expected
     headers = {"Authorization": f"Token {next(iter(people.values()))}"}
     with httpx.Client(base_url=credentials.url, headers=headers, timeout=60) as http_client:
         for task in studio_client.tasks(pushed.project):
@@ -204,17 +213,26 @@ def check_kills(ws, n, moments, longest_s, credentials, folder, studio_client, p
         killed += kill_after(ws, folder, "pull", draw.random() * longest_s) == -signal.SIGKILL
     studio.pull(ws, "spring", studio_client)
     held = campaign.read_annotations(ws, "spring")
+    held = held[held["source"] == "label_studio"]
     assert sorted(held["frame_id"]) == [f"f{i:05d}" for i in range(n)]
+    on_gold = store.read_table(ws.campaign_labels("spring") / "gold.parquet", schemas.GOLD)
+    assert sorted(on_gold.column("task_id").to_pylist()) == sorted(gold)
     assert killed >= moments // 3
 
 
-def test_killed_at_four_moments(workspace_of, credentials, studio_folder, studio_client, people):
+def test_killed_at_four_moments(
+    workspace_of, sure_votes, credentials, studio_folder, studio_client, people
+):
     ws = workspace_of(40)
+    sure_votes(ws, 40)
     check_kills(ws, 40, 4, 0.8, credentials, studio_folder, studio_client, people)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_killed_at_fifty_moments(workspace_of, credentials, studio_folder, studio_client, people):
+def test_killed_at_fifty_moments(
+    workspace_of, sure_votes, credentials, studio_folder, studio_client, people
+):
     ws = workspace_of(300)
+    sure_votes(ws, 300)
     check_kills(ws, 300, 50, 2.5, credentials, studio_folder, studio_client, people)

@@ -36,10 +36,14 @@ def test_few_votes_raise_no_flag():
 
 def test_skill_on_gold_by_hand():
     table = pd.DataFrame(
-        [("a", "x", "truck"), ("b", "x", "truck"), ("c", "x", "cant_tell"), ("d", "x", "truck")],
-        columns=["frame_id", "worker", "label"],
+        [
+            ("a", "x", "truck", True),
+            ("b", "x", "truck", False),
+            ("c", "x", "cant_tell", True),
+        ],
+        columns=["task_id", "worker", "label", "truck"],
     )
-    skill = quality.gold_skill(table, {"a": True, "b": False, "c": True}).iloc[0]
+    skill = quality.gold_skill(table).iloc[0]
     assert (skill["worker"], skill["n_gold"], skill["n_right"], skill["skill"]) == ("x", 2, 1, 0.5)
     assert (skill["skill_lo"], skill["skill_hi"]) == pytest.approx((0.0945, 0.9055), abs=1e-3)
 

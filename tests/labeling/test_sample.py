@@ -3,62 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import simplejpeg
 
 from labeling import campaign
-from labeling.sample import frame_id, sample
-from pipeline import cameras, ingest
+from labeling.sample import _repeats, frame_id, sample
+from labeling.selection import Motion
 from pipeline.errors import InputError, NotFoundError
-from pipeline.store import Workspace
-
-CAMERAS = """
-[[camera]]
-id = "gate"
-site = "yard"
-timezone = "UTC"
-source = "footage/gate/*.mp4"
-zones = [
-  { name = "left", polygon = [[0.05, 0.3], [0.45, 0.3], [0.45, 0.95], [0.05, 0.95]] },
-  { name = "right", polygon = [[0.55, 0.3], [0.95, 0.3], [0.95, 0.95], [0.55, 0.95]] },
-]
-"""
-
-
-def film(path: Path, seconds: int) -> None:
-    """Write a road on which, on the left, something small passes, and a large thing every 20 s."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(1)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=5, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
-        road = rng.integers(80, 100, (180, 320, 3)).astype(np.uint8)
-        for i in range(seconds * 5):
-            rgb, t = road.copy(), i / 5
-            y = int(40 * (t % 4)) + 30
-            if int(t) % 20 < 3:
-                top = int(30 * (t % 20)) + 5 * (int(t) // 20)
-                rgb[20 + top : 130 + top, 30:130] = (200, 40 + 20 * (int(t) // 20), 40)
-            elif int(t) % 4 < 3:
-                rgb[y : y + 24, 60:84] = (220, 220, 60)
-            for packet in stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode(None):
-            container.mux(packet)
-
-
-@pytest.fixture(scope="module")
-def filmed(tmp_path_factory) -> Workspace:
-    ws = Workspace(tmp_path_factory.mktemp("filmed"))
-    ws.cameras_toml.write_text(CAMERAS)
-    film(ws.root / "footage/gate/2026-03-02T120000+0000.mp4", 120)
-    film(ws.root / "footage/gate/2026-03-03T120000+0000.mp4", 60)
-    ingest.ingest(ws, cameras.load(ws.cameras_toml))
-    return ws
 
 
 def test_one_call(filmed):
@@ -97,6 +50,29 @@ def test_the_same_call_adds_nothing_and_another_adds(filmed):
     assert len(frames) == 20
     assert frames["frame_id"].is_unique
     assert frames["batch"].nunique() == 2
+
+
+def test_which_repeat_stands_for_the_others_is_drawn():
+    # Nine repeats of one picture, one of which is a truck's: each stands for all in its turn, so a
+    # weighted share is right on average. The tenth picture is another.
+    pool = [(0, float(i), Motion(0.1, 0.1, 0)) for i in range(9)]
+    pool += [(0, 9.0, Motion(0.1, 0.1, 2**40 - 1))]
+    counts = np.zeros(10)
+    for seed in range(900):
+        stands = _repeats(pool, np.zeros(10, np.intp), 2, np.random.default_rng(seed))
+        assert sorted(stands[stands > 0]) == [1, 9]
+        assert stands[9] == 1
+        counts += stands == 9
+    assert counts[9] == 0
+    assert np.abs(counts[:9] - 100).max() < 40  # binomial: standard deviation 9.4
+    assert _repeats(pool, np.zeros(10, np.intp), 3, np.random.default_rng(0)).tolist() == [1] * 10
+
+
+def test_a_model_named_is_another_call_and_an_unknown_one_is_named(filmed):
+    with pytest.raises(NotFoundError, match="'m9'"):
+        sample(filmed, "five", 4, seed=3, model="m9")
+    assert sample(filmed, "five", 4, seed=3, model="none") == 4
+    assert sample(filmed, "five", 4, seed=3) == 0
 
 
 def test_a_call_that_was_cut_off_is_made_again(filmed):

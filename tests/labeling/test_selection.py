@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling import selection
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(0.001, 10), min_size=1, max_size=40), st.integers(1, 40), st.integers(0, 99)
 )
@@ -39,6 +42,7 @@ def test_uniform_instants_fall_once_in_each_equal_part():
     assert selection.uniform_instants([], 5, np.random.default_rng(1)) == []
 
 
+@settings(deadline=None)
 @given(st.integers(0, 500), st.lists(st.floats(0, 100), min_size=1, max_size=9))
 def test_shares_add_up(n, sizes):
     parts = selection.shares(n, sizes)
@@ -56,7 +60,10 @@ def scene(*things: tuple[int, int, int, int]) -> np.ndarray:
 def test_motion_by_hand():
     found = selection.motion(scene((64, 40, 32, 24)), scene())
     assert found.size == pytest.approx(32 * 24 / (96 * 128), rel=0.05)
-    assert found.x == pytest.approx(79.5 / 128, abs=0.01)
+    # Two 3 × 3 filters make its outline four pixels thick: two outside, two inside.
+    edges = (36 * 28 - 28 * 20) / (96 * 128)
+    expected = (35 * 27 / (96 * 128)) * math.sqrt(32 * 24 / (96 * 128) * edges)
+    assert found.bulk == pytest.approx(expected, rel=0.05)
     assert selection.motion(scene(), scene()).size == 0.0
 
 
@@ -83,16 +90,29 @@ def test_a_truck_that_fills_the_crop_does_not_hide_itself():
     assert selection.motion(scene((4, 0, 120, 96)), scene()).size > 0.85
 
 
-def test_half_of_the_draw_comes_from_the_largest_tenth_of_each_hour():
-    # In one hour of 1,000 moving things the chance falls as 1 / (1 + (r / 0.1)²), whose integral
-    # to r is 0.1 · atan(10 r): 53% lies below 0.1 and 75% below 0.2.
-    sizes = np.random.default_rng(3).permutation(np.arange(1, 1001)) / 1000.0
-    chance, large = selection.measure(sizes, np.zeros(1000, np.intp))
+def test_headlights_are_large_but_not_bulky():
+    y, x = np.mgrid[:96, :128]
+    glow = 90 + 140 * np.exp(-(((x - 64) / 40) ** 2 + ((y - 60) / 30) ** 2))
+    light = np.repeat(glow[..., None], 3, axis=2).astype(np.uint8)
+    truck = selection.motion(scene((20, 20, 70, 50)), scene())
+    shine = selection.motion(light, scene())
+    assert shine.size > truck.size > 0.25
+    assert shine.bulk < 0.3 * truck.bulk
+
+
+def test_half_of_the_draw_comes_from_the_bulkiest_twentieth_of_each_hour():
+    # In one hour of 1,000 moving things nine tenths of the chance fall as 1 / (1 + (r / 0.05)²),
+    # whose integral to r is 0.05 · atan(20 r), and one tenth is even: 47% lies below 0.05.
+    bulks = np.random.default_rng(3).permutation(np.arange(1, 1001)) / 1000.0
+    every = np.ones(1000, bool)
+    chance, large = selection.measure(bulks, every, np.zeros(1000, np.intp))
     chance = chance / chance.sum()
-    assert chance[sizes > 0.9].sum() == pytest.approx(np.arctan(1) / np.arctan(10), abs=0.005)
-    assert chance[sizes > 0.8].sum() == pytest.approx(np.arctan(2) / np.arctan(10), abs=0.005)
-    assert large.sum() == 200
-    assert sizes[large].min() > sizes[~large].max()
+    for share in (0.05, 0.1, 0.5):
+        expected = 0.9 * np.arctan(share / 0.05) / np.arctan(20) + 0.1 * share
+        assert chance[bulks > 1.0 - share].sum() == pytest.approx(expected, abs=0.01)
+    assert chance.max() / chance.min() < 120  # no frame stands for too much
+    assert large.sum() == 100
+    assert bulks[large].min() > bulks[~large].max()
 
 
 def test_enrichment_without_bias():
@@ -111,7 +131,7 @@ def test_enrichment_without_bias():
         k = round(selection.RANDOM_SHARE * n)
         instants = selection.uniform_instants([(0.0, 6000.0)], k, draw)
         random = np.array([int(t) for _, t in instants])
-        chance, _ = selection.measure(sizes, strata)
+        chance, _ = selection.measure(sizes, sizes > 0, strata)
         probability = selection.inclusion(chance, n - k)
         enriched = selection.systematic(probability, draw)
         shares.append(truck[np.concatenate([random, enriched])].mean())
@@ -132,3 +152,30 @@ def test_a_model_sends_half_to_trucks_and_half_to_doubts():
     assert chance[:10].sum() == pytest.approx((10.01 / 16 + 0.01 / 3.5) / 2, abs=1e-9)
     assert chance[10:20].sum() == pytest.approx((5.01 / 16 + 2.51 / 3.5) / 2, abs=1e-9)
     assert chance.min() > 0
+
+
+def test_a_draw_is_spread_over_what_candidates_look_like():
+    # Ninety alike and ten of another look: every draw of ten takes nine and one, where a draw in
+    # random order takes none of the ten in a third of all cases.
+    rng = np.random.default_rng(5)
+    places = rng.normal(0, 0.1, (100, 3)) + np.where(np.arange(100) % 10 == 0, 9.0, 0.0)[:, None]
+    rare = places[:, 0] > 4
+    order = selection.spread(places, np.zeros(100, np.intp))
+    assert sorted(order) == list(range(100))
+    taken = []
+    for seed in range(50):
+        picked = selection.systematic(np.full(100, 0.1), np.random.default_rng(seed))
+        taken.append(rare[order][picked].sum())
+    assert set(taken) == {1}
+    unordered = [
+        rare[rng.permutation(100)][selection.systematic(np.full(100, 0.1), rng)].sum()
+        for _ in range(50)
+    ]
+    assert 0 in unordered
+
+
+def test_spread_keeps_strata_together_and_takes_equal_places():
+    strata = np.array([1, 0, 1, 0, 1])
+    order = selection.spread(np.zeros((5, 2)), strata)
+    assert strata[order].tolist() == [0, 0, 1, 1, 1]
+    assert selection.spread(np.zeros((0, 2)), np.zeros(0, np.intp)).tolist() == []

@@ -76,18 +76,29 @@ def test_unsure_frames_get_another_vote():
     assert table.loc[sorted(set(table.index) - wanted), "p_truck"].sub(0.5).abs().min() >= 0.4
 
 
-def test_gold_is_kept_and_measured(voted):
-    first = campaign.aggregate(voted, "spring")
-    gold = campaign.sure_labels(first, share=0.2)
-    assert 6 <= len(gold) <= 12
-    assert campaign.set_gold(voted, "spring", gold) == len(gold)
-    assert campaign.read_gold(voted, "spring") == gold
-    skills = {row["worker"]: row for row in status.status(voted, "spring")["gold"]}
-    assert sum(row["n_gold"] for row in skills.values()) <= 4 * len(gold)
-    with pytest.raises(InputError, match="'zz'"):
-        campaign.set_gold(voted, "spring", {"zz": True})
-    wrong = {f: not t for f, t in list(gold.items())[:1]}
-    campaign.set_gold(voted, "spring", wrong)
-    labels = campaign.aggregate(voted, "spring").labels.set_index("frame_id")["label"]
-    frame = next(iter(wrong))
-    assert labels[frame] == ("truck" if wrong[frame] else "no_truck")
+def test_every_vote_that_was_paid_for_is_counted(voted):
+    expert = crowd.annotate({"f00000": True}, 1, seed=3).assign(worker="boss")
+    campaign.add_adjudications(voted, "spring", expert.to_dict("records"))
+    found = status.status(voted, "spring", price=0.05)
+    assert found["annotations"] == 240
+    assert found["spent"] == 12.05
+    assert found["costs"]["worker"]["boss"] == {"labels": 1, "cost": 0.05}
+    assert found["quality"]["adjudicated"] == found["adjudication"]["settled"] == 1
+
+
+def test_what_waits_for_an_expert_is_listed_and_worded(voted):
+    tied = [f"f{i:05d}" for i in range(3)]
+    rows = [
+        {"frame_id": f, "worker": w, "label": v, "annotated_at": None}
+        | {"seconds_spent": None, "source": "import"}
+        for f in tied
+        for w, v in (("a", "cant_tell"), ("b", "cant_tell"), ("c", "cant_tell"), ("d", "cant_tell"))
+    ]
+    campaign.add_annotations(voted, "spring", rows)
+    found = status.status(voted, "spring")["adjudication"]
+    assert set(tied) <= set(found["frames"])
+    assert found["waiting"] == len(found["frames"]) == sum(found["reasons"].values())
+    assert found["reasons"]["can't tell"] >= 3
+    text = status.as_text(status.status(voted, "spring"))
+    assert "frames wait for an expert" in text
+    assert "  f00000" in text
