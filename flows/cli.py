@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from flows import campaigns, commandline, published, tools
+from flows import campaigns, commandline, networks, published, tools
 from flows.commandline import Context, Day, Instant, Result, check_days, command, over_days
 from pipeline.errors import InputError
 from pipeline.learning.options import TrainOptions
@@ -374,6 +374,8 @@ def down(context: Context) -> tuple[Result, str]:
 label_group.commands.update(campaigns.commands.commands)
 cli.commands.update(published.commands.commands)
 cli.commands.update(tools.commands.commands)
+tools.bench_group.commands.update(networks.bench.commands)
+tools.models_group.commands.update(networks.models.commands)
 
 
 def main() -> None:

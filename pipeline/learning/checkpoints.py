@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS, ONNX, CARD = "model.safetensors", "model.onnx", "card.json"
+ONNX_INT8 = "model.int8.onnx"
 
 
 def save_model(ws: Workspace, model_id: str, net: TruckNet, card: dict[str, Any]) -> None:

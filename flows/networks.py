@@ -1,0 +1,77 @@
+"""Commands about networks: what they cost here, what they look at, which settings suit.
+
+``flows.cli`` puts them into the groups ``bench`` and ``models``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flows.commandline import Context, Result, command
+
+bench = click.Group()
+models = click.Group()
+
+
+@command(bench, "train")
+@click.option("--pictures", type=click.IntRange(16), default=128, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+def bench_train(context: Context, pictures: int, epochs: int, rounds: int) -> tuple[Result, str]:
+    """Training the reference network and loading pictures, as ratios to plain PyTorch."""
+    from pipeline.learning import bench as benchmarks
+
+    figures = benchmarks.bench_train(pictures, epochs, rounds)
+    return figures, benchmarks.as_text(figures)
+
+
+@command(bench, "infer")
+@click.option("--pictures", type=click.IntRange(8), default=64, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+def bench_infer(context: Context, pictures: int, rounds: int) -> tuple[Result, str]:
+    """Scoring by resnet18 and mobilenet_v3_small, as ratios to bare engines and eager torch."""
+    from pipeline.learning import bench as benchmarks
+
+    figures = benchmarks.bench_infer(pictures, rounds)
+    return figures, benchmarks.as_text(figures)
+
+
+@command(models, "explain")
+@click.argument("model", required=False)
+@click.option("--frame", help="Id of a sampled frame, or a picture file: explain this one.")
+@click.option("--campaign", "campaigns", multiple=True, help="Judge by its labels; repeatable.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of pictures to judge by.")
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV: file,label[,group].")
+@click.option(
+    "--rendered/--no-rendered",
+    default=None,
+    help="Measure attention on rendered trucks; by itself for the demonstration's cameras.",
+)
+def models_explain(
+    context: Context,
+    model: str | None,
+    frame: str | None,
+    campaigns: tuple[str, ...],
+    images: Path | None,
+    labels: Path | None,
+    rendered: bool | None,
+) -> tuple[Result, str]:
+    """Write a page of what a model looks at, its surest errors and its worst slices."""
+    from pipeline import daily
+    from pipeline.errors import InputError
+    from pipeline.pages.gathered import explain_model
+
+    if bool(images) != bool(labels):
+        raise InputError("give --images and --labels together.")
+    path, figures = explain_model(
+        context.ws,
+        daily.model_in_use(context.ws, model),
+        frame=frame,
+        campaigns=campaigns,
+        images=images,
+        labels=labels,
+        rendered=rendered,
+    )
+    return {"page": str(path), **figures}, str(path)
