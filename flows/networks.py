@@ -1,4 +1,4 @@
-"""Commands about networks: what they cost here, what they look at, which settings suit.
+"""Commands about networks: what they cost here, what they look at, which options suit.
 
 ``flows.cli`` puts them into the groups ``bench`` and ``models``.
 """
@@ -75,3 +75,47 @@ def models_explain(
         rendered=rendered,
     )
     return {"page": str(path), **figures}, str(path)
+
+
+@command(models, "search")
+@click.option("--campaign", "campaigns", multiple=True, help="Campaign; repeatable.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of pictures.")
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV: file,label[,group].")
+@click.option("--trials", type=click.IntRange(1), default=20, show_default=True, help="In all.")
+@click.option("--arch", default="auto", show_default=True)
+@click.option("--epochs", type=click.IntRange(1), help="Passes per trial; the recipe's by default.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def models_search(
+    context: Context,
+    campaigns: tuple[str, ...],
+    images: Path | None,
+    labels: Path | None,
+    trials: int,
+    arch: str,
+    epochs: int | None,
+    seed: int,
+) -> tuple[Result, str]:
+    """Search for training options with Optuna; the same command again goes on or is done."""
+    from pipeline.errors import InputError
+    from pipeline.learning.options import TrainOptions
+    from pipeline.learning.search import search
+    from pipeline.learning.train import train_campaigns, train_images
+    from pipeline.store import Workspace
+
+    if bool(campaigns) == bool(images) or bool(images) != bool(labels):
+        raise InputError("give either --campaign, or --images together with --labels.")
+
+    def train(ws: Workspace, options: TrainOptions) -> str:
+        if images and labels:
+            return train_images(ws, images, labels, options)
+        return train_campaigns(ws, list(campaigns), options)
+
+    source = f"--images {images} --labels {labels}" if images else ""
+    source = source or " ".join(f"--campaign {name}" for name in campaigns)
+    options = TrainOptions(arch=arch, epochs=epochs, seed=seed)
+    found = search(context.ws, source, train, options, trials)
+    flags = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in found["best"]["settings"].items())
+    asked = f"--arch {arch}" + (f" --epochs {epochs}" if epochs else "") + f" --seed {seed}"
+    again = f"truck-counter train {source} {asked} {flags}"
+    text = f"best of {len(found['trials'])}: loss {found['best']['loss']:.4f}\n{again}"
+    return {**found, "command": again}, text

@@ -275,6 +275,7 @@ def _network(arch: str, n: int, rounds: int, seed: int) -> Figures:
         "infer_ratio_eager": ratio(spent, "eager", "ours"),
         "engine": chosen,
         "batch": batch,
+        "chosen_among": measured,
         "pictures_per_s": {way: round(n / statistics.median(s), 1) for way, s in spent.items()},
     }
 

@@ -283,11 +283,11 @@ class _Course:
         truth, weight = labelled.truth[rows], labelled.weight[rows]
         fitted = self.calibration or self._calibrated(held_out)
         p = fitted.p_truck(held_out.logits)
-        engine, speeds = engines.fastest(
-            net, checkpoints.to_onnx(net, self._input()), labelled.pixels[rows[:256]]
-        )
+        graph, sample = checkpoints.to_onnx(net, self._input()), labelled.pixels[rows[:256]]
+        engine, speeds = engines.fastest(net, graph, sample)
         if self.options.engine != "auto":
             engine = self.options.engine
+        engines.save_quantised(self.ws, self.model_id, engine, graph, sample)
         counts = calibration.effective_counts(self._believed(held_out, fitted), p, weight)
         return {
             "model_id": self.model_id,

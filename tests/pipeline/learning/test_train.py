@@ -339,3 +339,33 @@ def test_twenty_kills_change_no_weight(blocks, tmp_path):
     weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
     assert kills
     assert weights[0] == weights[1]
+
+
+def test_a_coarser_engine_must_be_clearly_faster():
+    def found(**speeds):
+        return {n: {"agrees": True, "pictures_per_s": v} for n, v in speeds.items()}
+
+    assert engines._chosen(found(torch=100.0, openvino_bf16=115.0)) == "torch"
+    assert engines._chosen(found(torch=100.0, openvino_bf16=125.0)) == "openvino_bf16"
+    # 1.2 over bfloat16 and 1.2 over that: 8 bits must beat 144
+    assert engines._chosen(found(torch=100.0, openvino_int8=140.0)) == "torch"
+    assert engines._chosen(found(torch=100.0, openvino_int8=150.0)) == "openvino_int8"
+
+
+def test_an_eight_bit_graph_says_nearly_the_same(trained):
+    ws, model_id = trained
+    net, card = checkpoints.load_model(ws, model_id)
+    pixels = np.random.default_rng(1).integers(40, 90, (64, 3, 24, 24)).astype(np.uint8)
+    pixels[::2, :, 5:15, 5:15] = 200
+    graph = checkpoints.to_onnx(net, card["input"])
+    expected = engines.torch_engine(net)(pixels)
+    found = engines.engine_of("openvino_int8", net, graph, pixels, batch=8)(pixels)
+
+    assert ((found > 0) == (expected > 0)).all()
+    assert 0 < np.abs(found - expected).max() < 0.3 * np.abs(expected).max()
+
+
+def test_an_engine_whose_graph_is_missing_is_named(trained):
+    ws, model_id = trained
+    with pytest.raises(ModelError, match=r"model\.int8\.onnx is missing.*--engine openvino_int8"):
+        engines.open_engine(ws, model_id, "openvino_int8")
