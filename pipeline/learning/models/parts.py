@@ -17,6 +17,9 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
 }
 
+MONOTONE = ("relu", "leaky_relu", "tanh", "sigmoid")
+"""Activations that the largest of some values passes as the largest: pooling may come first."""
+
 
 @dataclass(frozen=True)
 class NetSpec:

@@ -35,6 +35,19 @@ def test_the_maps_of_the_reference_network_shrink_as_in_2017():
     assert sizes == [(8, 167, 167), (8, 42, 42), (16, 20, 20), (16, 5, 5)]
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_pooling_before_a_monotone_activation_changes_no_answer(activation):
+    torch.manual_seed(0)
+    net = build("reference", NetSpec(3, 80, 80, activation=activation)).body.features
+    kinds = [type(layer).__name__ for layer in net]
+    x = torch.randn(2, 3, 80, 80)
+    bend, pool = net[kinds.index("MaxPool2d") + 1], net[kinds.index("MaxPool2d")]
+
+    assert kinds[1] == ("GELU" if activation == "gelu" else "MaxPool2d")
+    if activation != "gelu":  # GELU falls before it rises: there the order matters, and is kept
+        assert torch.equal(bend(pool(net[0](x))), pool(bend(net[0](x))))
+
+
 def test_batch_norm_and_dropout_are_options_of_the_same_class():
     net = build("reference", NetSpec(batch_norm=True, dropout=0.5))
 
