@@ -11,7 +11,7 @@ from pipeline.learning.fitting import Lesson, fit
 from pipeline.learning.models import ARCHES, NetSpec, build, default_size
 from pipeline.learning.models.describe import describe, totals
 from pipeline.learning.models.small import cifar, lenet5, mlp
-from pipeline.learning.models.zoo import ZOO, zoo_net
+from pipeline.learning.models.zoo import ZOO, GridMeans, zoo_net
 from pipeline.learning.options import TrainOptions
 
 
@@ -154,6 +154,14 @@ def test_networks_take_crops_with_and_without_background(arch, channels):
     net = build(arch, NetSpec(channels, side, side)).eval()
 
     assert net(torch.zeros(2, channels, side, side, dtype=torch.uint8)).shape == (2,)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 6), (10, 9)])
+def test_grid_means_are_adaptive_average_pooling(size):
+    x = torch.randn(2, 3, *size)
+    expected = torch.nn.AdaptiveAvgPool2d((7, 7))(x)
+
+    assert torch.allclose(GridMeans((7, 7), size)(x), expected, atol=1e-6)
 
 
 # The smallest pictures a network takes, or is worth: a full-size step of vgg19 takes a minute.
