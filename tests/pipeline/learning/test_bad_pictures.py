@@ -78,7 +78,7 @@ def test_a_turned_picture_is_upright_and_a_deep_one_not_clipped(odd):
     found = dataset.from_files(folder, folder / "labels.csv", (48, 64))
     at = {name: i for i, name in enumerate(found.names)}
     plain = np.asarray(_photograph(20, False).convert("L"), dtype=float)
-    deep = np.asarray(_photograph(10, False).convert("L"), dtype=float)
+    deep = np.asarray(_photograph(10, True).convert("L"), dtype=float)
 
     turned = found.pixels[at["20.jpg"]].mean(axis=0)
     assert np.corrcoef(turned.ravel(), plain.ravel())[0, 1] > 0.7  # JPEG costs some of the grain
