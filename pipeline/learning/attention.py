@@ -8,6 +8,7 @@ game", Zhang et al. 2018).
 
 from __future__ import annotations
 
+import datetime as dt
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from pipeline.scene import Passage, ScenePlan
 
 LARGEST_SHARE = 0.6  # a truck that fills the crop leaves nowhere else to look
-SMALLEST_SHARE = 0.05
+SMALLEST_SHARE = 0.1
+MOMENTS = (0.05, 0.12, 0.2, 0.8, 0.88, 0.95)  # of the stay
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,10 @@ def attention(
 
 
 def render(plan: ScenePlan, spec: NetSpec, n: int = 48, seed: int = 0) -> Rendered:
-    """Render up to ``n`` crops of counted days at the middle of a truck's passage, evenly spread.
+    """Render up to ``n`` crops of counted days, soon after a truck entered or before it leaves.
 
-    Left out are crops that a truck fills to more than 60%, or shows in less than 5% of.
+    In the middle of its stay a truck fills the crop, and there is nowhere else to look: crops that
+    it covers to more than 60%, or less than 10%, are left out.
     """
     from pipeline import scene
 
@@ -81,7 +84,11 @@ def render(plan: ScenePlan, spec: NetSpec, n: int = 48, seed: int = 0) -> Render
     rng = np.random.default_rng(seed)
     pixels, masks = [], []
     for i in rng.permutation(len(passages)).tolist():
-        crop, mask = _crop(plan, registry, passages[i], spec)
+        passage, moment = passages[i], float(rng.choice(MOMENTS))
+        instant = passage.entered_at + (passage.exited_at - passage.entered_at) * moment
+        if not _filmed(plan, passage.camera_id, instant):
+            continue
+        crop, mask = _crop(plan, registry, passage, instant, spec)
         if SMALLEST_SHARE < mask.mean() < LARGEST_SHARE:
             pixels.append(crop)
             masks.append(mask)
@@ -90,12 +97,26 @@ def render(plan: ScenePlan, spec: NetSpec, n: int = 48, seed: int = 0) -> Render
     return Rendered(np.array(pixels), np.array(masks))
 
 
+def _filmed(plan: ScenePlan, camera_id: str, instant: dt.datetime) -> bool:
+    from pipeline import scene
+
+    return any(
+        window.start <= instant < window.end
+        for day in plan.dates()
+        for window in scene.windows(plan, camera_id, day)
+    )
+
+
 def _crop(
-    plan: ScenePlan, registry: cameras.Registry, passage: Passage, spec: NetSpec
+    plan: ScenePlan,
+    registry: cameras.Registry,
+    passage: Passage,
+    instant: dt.datetime,
+    spec: NetSpec,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     from pipeline import scene
 
-    shown = scene.study(plan, passage.camera_id, passage.middle)
+    shown = scene.study(plan, passage.camera_id, instant)
     height, width = shown.mask.shape
     zone = registry.camera(passage.camera_id).zone(passage.zone)
     cut = view.Crop.of(zone, width, height)

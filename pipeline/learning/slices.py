@@ -60,7 +60,7 @@ def named(
 def worst(
     slices: Mapping[str, Rows], wrong: ArrayLike, most: int = 8, fewest: int = FEWEST
 ) -> list[Slice]:
-    """Return slices, and meets of two, with more errors than the rest, the surest first.
+    """Return slices, and meets of two, with surely more errors than there are overall.
 
     Ranked by the lower end of the error rate's 95% interval: a slice must be bad and large enough
     to know it. A meet is told only where it is worse than both of its slices.
@@ -79,7 +79,7 @@ def worst(
         if a.split()[0] != b.split()[0]
     ]
     candidates = list(single.values()) + [meet for meet, floor in both if _low(meet) > floor]
-    bad = [s for s in candidates if s.n >= fewest and s.wrong and s.wrong / s.n > overall]
+    bad = [s for s in candidates if s.n >= fewest and s.error.lo > overall]
     return sorted(bad, key=lambda s: (-_low(s), s.name))[:most]
 
 

@@ -149,3 +149,4 @@ def test_01_how_a_cnn_sees_trucks(run):
     assert found.loc["cifar", "parameters"] == 121_985
     assert found.loc["cifar", "accuracy"] > found.loc["mlp", "accuracy"]
     assert found.loc["residual", "accuracy"] > 0.9
+    assert names["attended"]["share_on_truck"] > names["attended"]["truck_share_of_crop"]

@@ -166,3 +166,18 @@ def test_the_worst_slice_is_found_where_two_meet():
 def test_a_slice_of_a_few_rows_says_nothing():
     at = np.arange(100)
     assert slices.worst({"camera a": at < 5}, at < 5) == []
+
+
+def test_rendered_crops_come_with_the_trucks_pixels():
+    from pipeline import scene
+
+    plan = scene.plan(seed=5, days=2, training_days=0, truck_share=0.4)
+    found = attention.render(plan, NetSpec(6, 48, 32), n=4)
+
+    assert found.pixels.shape == (4, 6, 48, 32)
+    shares = found.masks.mean(axis=(1, 2))
+    assert attention.SMALLEST_SHARE < shares.min() <= shares.max() < attention.LARGEST_SHARE
+    # The crop differs from the empty road where the truck is, and hardly elsewhere.
+    crop, empty = found.pixels[:, :3].astype(float), found.pixels[:, 3:].astype(float)
+    change = np.abs(crop - empty).mean(axis=1)
+    assert change[found.masks].mean() > 2 * change[~found.masks].mean()
