@@ -1,4 +1,4 @@
-"""A model on disk: ``model.safetensors``, ``model.onnx``, ``card.json``; and a run half done.
+"""A model on disk: weights, exported graph, ``card.json`` and ``card.md``; and a run half done.
 
 Nothing is ever unpickled: weights are safetensors, all else is JSON. A model is loaded by
 rebuilding its architecture from the card and filling in the weights by name and shape.
@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from pipeline.errors import ModelError, NotFoundError
+from pipeline.learning import cards
 from pipeline.learning.models import NetSpec, TruckNet, build
 from pipeline.store import Workspace, read_json, write_bytes, write_json
 
@@ -25,16 +26,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTS, ONNX, CARD = "model.safetensors", "model.onnx", "card.json"
-ONNX_INT8 = "model.int8.onnx"
+ONNX_INT8, CARD_PAGE = "model.int8.onnx", "card.md"
 
 
 def save_model(ws: Workspace, model_id: str, net: TruckNet, card: dict[str, Any]) -> None:
-    """Write weights, the exported graph and last the card: a folder with a card is whole."""
+    """Write weights, graph, readable card and last ``card.json``: a folder with it is whole."""
     folder = ws.model(model_id)
     net = net.cpu().eval()
     state = {k: v.contiguous() for k, v in net.state_dict().items()}
     write_bytes(folder / WEIGHTS, save(state))
     write_bytes(folder / ONNX, to_onnx(net, card["input"]))
+    write_bytes(folder / CARD_PAGE, cards.as_markdown(card).encode())
     write_json(folder / CARD, card)
 
 

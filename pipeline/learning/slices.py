@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline import metrics
+from pipeline import cameras, metrics
 from pipeline.localtime import zone_info
 
 if TYPE_CHECKING:
     from pipeline.learning.dataset import Labelled
+    from pipeline.store import Workspace
 
 Rows = NDArray[np.bool_]
 
@@ -55,6 +56,13 @@ def named(
     hours = _hours(labelled, rows, timezones or {})
     found |= {f"hour {h}": hours == h for h in np.unique(hours) if h}
     return {name: at for name, at in found.items() if at.any()}
+
+
+def timezones(ws: Workspace) -> dict[str, str]:
+    """Return the time zone of each camera of a workspace; none where it has no registry."""
+    if not ws.cameras_toml.is_file():
+        return {}
+    return {c.id: c.timezone for c in cameras.load(ws.cameras_toml).entries}
 
 
 def worst(

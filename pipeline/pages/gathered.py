@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline import cameras, store
 from pipeline.errors import InputError, NotFoundError
+from pipeline.learning import slices
 from pipeline.pages import network
 from pipeline.pages.network import Judged, Looked
 from pipeline.schemas import FRAMES
@@ -116,7 +117,7 @@ def _judged(
     labelled = _with_pixels(labelled, dataset.fit_spec(labelled.pixels, spec))
     net, _ = checkpoints.load_model(ws, card["model_id"])
     taught = not set(card.get("campaigns", {})).isdisjoint(campaigns) or not (campaigns or images)
-    return Judged(labelled, _p(net, card, labelled.pixels), taught, _timezones(ws))
+    return Judged(labelled, _p(net, card, labelled.pixels), taught, slices.timezones(ws))
 
 
 def _with_pixels(labelled: Labelled, pixels: Pixels) -> Labelled:
@@ -130,12 +131,6 @@ def _p(net: TruckNet, card: Row, pixels: Pixels) -> NDArray[np.float64]:
     from pipeline.learning.calibration import Calibration
 
     return Calibration.of_card(card).p_truck(engines.torch_engine(net)(pixels))
-
-
-def _timezones(ws: Workspace) -> dict[str, str]:
-    if not ws.cameras_toml.is_file():
-        return {}
-    return {c.id: c.timezone for c in cameras.load(ws.cameras_toml).entries}
 
 
 def _frame(ws: Workspace, spec: NetSpec, frame: str) -> Pixels:

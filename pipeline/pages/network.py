@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from pipeline import store
 from pipeline.learning import slices
-from pipeline.pages import parts
+from pipeline.pages import charts, parts
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from pipeline.learning.dataset import Labelled
     from pipeline.learning.models import TruckNet
     from pipeline.store import Workspace
@@ -77,11 +79,42 @@ def write_network(
         slices=worst_slices(judged) if judged else [],
         overall=float(judged.wrong.mean()) if judged else None,
         kernels=_kernels(net),
+        curves=[
+            {"name": name, "chart": curve_chart(name, rows), "last": rows[-1]}
+            for name, rows in card.get("curve", {}).items()
+            if len(rows) > 1
+        ],
         layers=_layers(net, looked),
         share=lambda value: "–" if value is None else parts.percent(value),
     )
     store.write_bytes(path, html.encode())
     return path
+
+
+def curve_chart(name: str, rows: Sequence[Mapping[str, float]]) -> Markup:
+    """Draw a course of training: loss on what was taught, and on the validation part if any."""
+    width, height, left, foot = 420, 150, 44, 22
+    kinds = [kind for kind in ("loss", "validation_loss") if kind in rows[0]]
+    top = max(row[kind] for row in rows for kind in kinds) or 1.0
+
+    def at(epoch: int, loss: float) -> str:
+        x = left + epoch / (len(rows) - 1) * (width - left - 10)
+        return f"{x:.1f},{height - foot - loss / top * (height - foot - 12):.1f}"
+
+    parts_ = [
+        charts.tag(
+            "line", class_="axis", x1=left, x2=width - 10, y1=height - foot, y2=height - foot
+        ),
+        charts.tag("text", f"{top:.2g}", class_="end", x=left - 6, y=16),
+        charts.tag("text", "0", class_="end", x=left - 6, y=height - foot + 4),
+        charts.tag("text", f"{len(rows)} epochs", class_="end", x=width - 10, y=height - 6),
+    ]
+    for kind in kinds:
+        points = " ".join(at(i, row[kind]) for i, row in enumerate(rows))
+        style = "fill:none" if kind == "loss" else "fill:none;stroke:var(--truth)"
+        parts_.append(charts.tag("polyline", class_="line", points=points, style=style))
+    said = "; ".join(f"{kind.replace('_', ' ')} ends at {rows[-1][kind]:.3g}" for kind in kinds)
+    return charts.svg(parts_, width, height, f"Loss by epoch, {name}", f"{said}.")
 
 
 def examples(judged: Judged, most: int = LOOKED_AT) -> Looked:

@@ -43,10 +43,11 @@ def test_a_run_leaves_weights_graph_and_card(trained):
     ws, model_id = trained
     card = checkpoints.load_card(ws, model_id)
 
-    assert {p.name for p in ws.model(model_id).iterdir()} == {
+    assert {p.name for p in ws.model(model_id).iterdir()} - {"model.int8.onnx"} == {
         "model.safetensors",
         "model.onnx",
         "card.json",
+        "card.md",
     }
     assert checkpoints.current_model(ws) == model_id == card["model_id"]
     assert set(card["held_out"]) == {"tp", "fn", "fp", "tn"}
@@ -54,6 +55,21 @@ def test_a_run_leaves_weights_graph_and_card(trained):
     assert card["split"] == {"train": 128, "validation": 16, "test": 16}
     assert card["prevalence"] == pytest.approx(0.5, abs=0.01)
     assert card["metrics"]["accuracy"]["value"] > 0.9
+
+
+def test_the_readable_card_says_what_the_card_says(trained):
+    ws, model_id = trained
+    card = checkpoints.load_card(ws, model_id)
+    page = (ws.model(model_id) / "card.md").read_text(encoding="utf-8")
+
+    assert page.startswith(f"# Model {model_id}\n")
+    value = card["metrics"]["accuracy"]
+    assert f"| accuracy | {value['value']:.3f} ({value['lo']:.3f} to {value['hi']:.3f}) |" in page
+    assert "160 pictures, 80 trucks" in page
+    assert "128 train, 16 validation, 16 test" in page
+    for third in ("dark", "middle", "bright"):
+        assert f"| brightness {third} | {card['slices'][f'brightness {third}']['n']} |" in page
+    assert "--arch residual" in page
 
 
 def test_the_same_call_trains_nothing(trained, blocks, monkeypatch):
