@@ -80,8 +80,9 @@ def test_the_page_holds_every_section_and_asks_nothing_of_a_network(world):
         "Maps, layer by layer",
     ):
         assert f"<h2>{heading}" in html
-    for name in ("Grad-CAM", "HiResCAM", "Occlusion"):
-        assert html.count(f'alt="{name} of ') == 6  # two errors, two trucks, two without
+    shown = [html.count(f'alt="{name} of ') for name in ("Grad-CAM", "HiResCAM", "Occlusion")]
+    # Two errors and two of each kind judged rightly; an untaught network may know one kind only.
+    assert shown in ([4] * 3, [6] * 3)
     assert re.findall(r'(?:src|href)="(?!data:|#)', html) == []
     assert "<0>" not in html
     assert figures["pictures"] == 40
