@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from flows import aiming, campaigns, commandline, published, tools
+from flows import aiming, campaigns, commandline, networks, published, tools
 from flows.commandline import (
     Context,
     Day,
@@ -405,6 +405,8 @@ cameras_group.commands.update(aiming.commands.commands)
 label_group.commands.update(campaigns.commands.commands)
 cli.commands.update(published.commands.commands)
 cli.commands.update(tools.commands.commands)
+tools.bench_group.commands.update(networks.bench.commands)
+tools.models_group.commands.update(networks.models.commands)
 
 
 def main() -> None:

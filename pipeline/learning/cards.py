@@ -12,6 +12,7 @@ from pipeline.errors import ModelError, NotFoundError
 from pipeline.store import Workspace, read_json
 
 WEIGHTS, ONNX, CARD = "model.safetensors", "model.onnx", "card.json"
+ONNX_INT8, CARD_PAGE = "model.int8.onnx", "card.md"
 
 
 def load_card(ws: Workspace, model_id: str) -> dict[str, Any]:

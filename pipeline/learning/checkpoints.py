@@ -1,4 +1,4 @@
-"""A model on disk: ``model.safetensors``, ``model.onnx``, ``card.json``; and a run half done.
+"""A model on disk: weights, exported graph, ``card.json`` and ``card.md``; and a run half done.
 
 Nothing is ever unpickled: weights are safetensors, all else is JSON. A model is loaded by
 rebuilding its architecture from the card and filling in the weights by name and shape.
@@ -18,8 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from pipeline.errors import ModelError, NotFoundError
+from pipeline.learning import card_page
 from pipeline.learning.cards import CARD as CARD
+from pipeline.learning.cards import CARD_PAGE as CARD_PAGE
 from pipeline.learning.cards import ONNX as ONNX
+from pipeline.learning.cards import ONNX_INT8 as ONNX_INT8
 from pipeline.learning.cards import WEIGHTS as WEIGHTS
 from pipeline.learning.cards import load_card as load_card
 from pipeline.learning.models import NetSpec, TruckNet, build
@@ -30,12 +33,13 @@ if TYPE_CHECKING:
 
 
 def save_model(ws: Workspace, model_id: str, net: TruckNet, card: dict[str, Any]) -> None:
-    """Write weights, the exported graph and last the card: a folder with a card is whole."""
+    """Write weights, graph, readable card and last ``card.json``: a folder with it is whole."""
     folder = ws.model(model_id)
     net = net.cpu().eval()
     state = {k: v.contiguous() for k, v in net.state_dict().items()}
     write_bytes(folder / WEIGHTS, save(state))
     write_bytes(folder / ONNX, to_onnx(net, card["input"]))
+    write_bytes(folder / CARD_PAGE, card_page.as_markdown(card).encode())
     write_json(folder / CARD, card)
 
 

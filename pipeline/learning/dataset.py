@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline import splits
 from pipeline.errors import InputError, NotFoundError
-from pipeline.learning import pictures
+from pipeline.learning import duplicates, pictures
 from pipeline.schemas import FRAMES, LABELS
 from pipeline.store import Workspace, read_table
 
@@ -96,7 +96,10 @@ def from_files(
         weight=np.ones(len(names)),
         random=np.ones(len(names), dtype=bool),
         names=names,
-        groups=tuple(group or name for name, (_, group) in rows.items()),
+        groups=duplicates.joined(
+            [group or name for name, (_, group) in rows.items()],
+            duplicates.near(duplicates.hashes(pixels)),
+        ),
         cameras=("",) * len(names),
         zones=("",) * len(names),
         captured_s=np.full(len(names), np.nan),

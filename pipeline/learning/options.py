@@ -20,7 +20,7 @@ SCHEDULES = ("constant", "step", "cosine", "one_cycle", "plateau")
 LOSSES = ("bce", "softmax", "focal")
 BALANCES = ("none", "half", "weights")
 DEVICES = ("auto", "cpu", "cuda")
-ENGINES = ("auto", "torch", "onnxruntime", "openvino", "openvino_bf16")
+ENGINES = ("auto", "torch", "onnxruntime", "openvino", "openvino_bf16", "openvino_int8")
 
 
 def _knob(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:  # noqa: ANN401

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import cameras, lineage, metrics, progress, splits
-from pipeline.learning import calibration, checkpoints, dataset, engines, recipes
+from pipeline.learning import calibration, checkpoints, dataset, engines, recipes, slices
 from pipeline.learning.calibration import Calibration
 from pipeline.learning.dataset import Labelled
 from pipeline.learning.fitting import Lesson, fit, logits_of
@@ -292,11 +292,11 @@ class _Course:
         truth, weight = labelled.truth[rows], labelled.weight[rows]
         fitted = self.calibration or self._calibrated(held_out)
         p = fitted.p_truck(held_out.logits)
-        engine, speeds = engines.fastest(
-            net, checkpoints.to_onnx(net, self._input()), labelled.pixels[rows[:256]]
-        )
+        graph, sample = checkpoints.to_onnx(net, self._input()), labelled.pixels[rows[:256]]
+        engine, speeds = engines.fastest(net, graph, sample)
         if self.options.engine != "auto":
             engine = self.options.engine
+        engines.save_quantised(self.ws, self.model_id, engine, graph, sample)
         counts = calibration.effective_counts(self._believed(held_out, fitted), p, weight)
         return {
             "model_id": self.model_id,
@@ -419,20 +419,13 @@ class _Course:
         return splits.too_close(self.labelled.cameras, at.tolist(), held, guard)
 
     def _slices(self, rows: NDArray[np.int64], p: Floats) -> dict[str, Any]:
-        """Return figures by camera and by brightness third."""
+        """Return figures by camera, zone, hour, brightness and contrast."""
         labelled = self.labelled
-        brightness = labelled.pixels[rows, :3].mean(axis=(1, 2, 3))
-        low, high = np.quantile(brightness, [1 / 3, 2 / 3])
-        third = np.where(brightness < low, "dark", np.where(brightness < high, "middle", "bright"))
-        named = {f"brightness {t}": third == t for t in ("dark", "middle", "bright")}
-        cameras = np.array(labelled.cameras)[rows]
-        named |= {f"camera {c}": cameras == c for c in np.unique(cameras) if c}
         return {
             name: metrics.evaluation(
                 labelled.truth[rows][at], p[at], calibration.THRESHOLD, labelled.weight[rows][at]
             )
-            for name, at in named.items()
-            if at.any()
+            for name, at in slices.named(labelled, rows, slices.timezones(self.ws)).items()
         }
 
     def _input(self) -> dict[str, Any]:

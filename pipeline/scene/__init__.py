@@ -22,7 +22,7 @@ is ordinary: a ``cameras.toml`` and H.264 files named with their UTC start.
 
 from __future__ import annotations
 
-from pipeline.scene.footage import mask, picture, render
+from pipeline.scene.footage import Study, mask, picture, render, study
 from pipeline.scene.scenario import (
     ScenePlan,
     Segment,
@@ -47,6 +47,7 @@ __all__ = [
     "ScenePlan",
     "Segment",
     "Site",
+    "Study",
     "cameras_toml",
     "mask",
     "picture",
@@ -54,6 +55,7 @@ __all__ = [
     "presence",
     "render",
     "segments",
+    "study",
     "truth_daily",
     "truth_passages",
     "windows",

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,17 +99,7 @@ def _encode(scene: ScenePlan, segment: Segment, path: Path) -> None:
 
 def picture(scene: ScenePlan, camera_id: str, instant: dt.datetime) -> NDArray[np.uint8]:
     """Return what a camera sees at an instant of a window, uint8[h, w, 3] RGB, unencoded."""
-    import cv2
-
-    from pipeline.scene.sensor import Sensor
-
-    site = scene.site(camera_id)
-    painter = _painter(scene, site, _window(scene, site, instant), instant)
-    seed = zlib.crc32(f"{scene.seed} {camera_id} {instant.timestamp()}".encode())
-    sensor = Sensor(site, painter.light, seed, painter.empty)
-    drawn = painter.draw(instant.timestamp())
-    yuv = sensor.develop(drawn, painter.glare, instant.timestamp())
-    return np.asarray(cv2.cvtColor(yuv, cv2.COLOR_YUV2RGB_I420), dtype=np.uint8)
+    return study(scene, camera_id, instant).picture
 
 
 def mask(scene: ScenePlan, camera_id: str, instant: dt.datetime) -> NDArray[np.bool_]:
@@ -117,6 +107,36 @@ def mask(scene: ScenePlan, camera_id: str, instant: dt.datetime) -> NDArray[np.b
     site = scene.site(camera_id)
     painter = _painter(scene, site, _window(scene, site, instant), instant)
     return painter.silhouettes(instant.timestamp())
+
+
+class Study(NamedTuple):
+    """One instant: ``picture`` and ``empty`` (the same without vehicles) uint8[h, w, 3] RGB.
+
+    ``mask`` bool[h, w] marks the pixels that show a truck.
+    """
+
+    picture: NDArray[np.uint8]
+    empty: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+
+
+def study(scene: ScenePlan, camera_id: str, instant: dt.datetime) -> Study:
+    """Return what a camera sees, would see of the empty road, and where the trucks are."""
+    import cv2
+
+    from pipeline.scene.sensor import Sensor
+
+    site, at = scene.site(camera_id), instant.timestamp()
+    painter = _painter(scene, site, _window(scene, site, instant), instant)
+    seed = zlib.crc32(f"{scene.seed} {camera_id} {at}".encode())
+
+    def seen(drawn: NDArray[np.uint8], glare: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        yuv = Sensor(site, painter.light, seed, painter.empty).develop(drawn, glare, at)
+        return np.asarray(cv2.cvtColor(yuv, cv2.COLOR_YUV2RGB_I420), dtype=np.uint8)
+
+    full = painter.draw(at)
+    shown = seen(full, painter.glare)
+    return Study(shown, seen(painter.empty, None), painter.silhouettes(at))
 
 
 def _painter(scene: ScenePlan, site: Site, window: Window, lit_at: dt.datetime) -> Painter:

@@ -133,3 +133,20 @@ def test_03_features_in_a_forecast(run):
     assert errors["with trucks, as known"] < 0.7 * errors["without trucks"]
     assert errors["with a leak"] < 0.7 * errors["with trucks, as known"]
     assert "The trucks cut the error by" in out
+
+
+def test_01_how_a_cnn_sees_trucks(run):
+    pytest.importorskip("captum", reason="the notebook explains: pip install -e '.[explain]'")
+    out, names = run("01_how_a_cnn_sees_trucks.ipynb")
+    assert "[[6, 8], [3, 4]]" in out
+    assert names["softmax"].round(2).tolist() == [0.71, 0.26, 0.04]  # e², e, 1/e over their sum
+    assert names["largest"] < 1e-5
+    assert names["dense"] == 150_528_000
+    assert names["kernels"].shape[1:] == (3, 3, 3)
+    found = names["side_by_side"]
+    assert found.loc["mlp", "parameters"] == 3072 * 1000 + 1000 + 1000 + 1
+    # 896 + 18,496 + 36,928 + (4·4·64)·64 + 64 + 65
+    assert found.loc["cifar", "parameters"] == 121_985
+    assert found.loc["cifar", "accuracy"] > found.loc["mlp", "accuracy"]
+    assert found.loc["residual", "accuracy"] > 0.9
+    assert names["attended"]["share_on_truck"] > names["attended"]["truck_share_of_crop"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
-from pipeline.learning.models.parts import NetSpec, activation, pool
+from pipeline.learning.models.parts import MONOTONE, NetSpec, activation, pool
 
 
 class ReferenceNet(nn.Module):
@@ -41,7 +41,10 @@ def _stage(spec: NetSpec, channels_in: int, channels_out: int) -> list[nn.Module
     layers: list[nn.Module] = [nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=same)]
     if spec.batch_norm:
         layers.append(nn.BatchNorm2d(channels_out))
-    return [*layers, activation(spec), pool(spec, channels_out, 3, 4, same)]
+    shrink = pool(spec, channels_out, 3, 4, same)
+    if spec.pooling == "max" and spec.activation in MONOTONE:
+        return [*layers, shrink, activation(spec)]  # equal, and a sixteenth of the activations
+    return [*layers, activation(spec), shrink]
 
 
 def _flat(features: nn.Module, spec: NetSpec) -> int:

@@ -59,6 +59,7 @@ def zoo_net(arch: str, spec: NetSpec, outputs: int = 1, *, imagenet: bool = Fals
         net = models.get_model(ZOO[arch], weights=None, num_classes=outputs, **extra)
     if spec.channels != 3:
         _widen(net, spec.channels)
+    _exportable(net, spec)
     for module in net.modules():
         module.drawn = True
     return Squared(net, 224 if imagenet else side) if arch == "vit_b_16" else cast(nn.Module, net)
@@ -75,6 +76,44 @@ class Squared(nn.Module):
         """Map ``[n, c, h, w]`` to logits ``[n, 1]``."""
         square = F.interpolate(x, (self.side, self.side), mode="bilinear", align_corners=False)
         return cast(Tensor, self.net(square))
+
+
+class GridMeans(nn.Module):
+    """Adaptive average pooling as two matrix products: equal, and any exporter knows it.
+
+    alexnet and vgg pool to a fixed grid; from maps that it does not divide ONNX has no such layer.
+    """
+
+    def __init__(self, grid: tuple[int, int], map_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.register_buffer("rows", _means(grid[0], map_size[0]), persistent=False)
+        self.register_buffer("columns", _means(grid[1], map_size[1]).T, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[n, c, h, w]`` to ``[n, c, *grid]``."""
+        rows, columns = cast(Tensor, self.rows), cast(Tensor, self.columns)
+        return rows @ x @ columns
+
+
+def _means(cells: int, size: int) -> Tensor:
+    """Return ``[cells, size]``: row i averages from ⌊i·size/cells⌋ up to ⌈(i + 1)·size/cells⌉."""
+    out = torch.zeros(cells, size)
+    for i in range(cells):
+        first, end = i * size // cells, -(-(i + 1) * size // cells)
+        out[i, first:end] = 1.0 / (end - first)
+    return out
+
+
+def _exportable(net: nn.Module, spec: NetSpec) -> None:
+    """Replace pooling to a grid that does not divide the map."""
+    pooling = getattr(net, "avgpool", None)
+    if not isinstance(pooling, nn.AdaptiveAvgPool2d) or pooling.output_size in (1, (1, 1)):
+        return
+    with torch.no_grad():
+        shape = net.features(torch.zeros(1, spec.channels, spec.height, spec.width)).shape  # type: ignore[operator]
+    grid, size = cast(tuple[int, int], pooling.output_size), (int(shape[2]), int(shape[3]))
+    if size[0] % grid[0] or size[1] % grid[1]:
+        net.avgpool = GridMeans(grid, size)
 
 
 def _whole_patches(side: int) -> int:

@@ -43,10 +43,11 @@ def test_a_run_leaves_weights_graph_and_card(trained):
     ws, model_id = trained
     card = checkpoints.load_card(ws, model_id)
 
-    assert {p.name for p in ws.model(model_id).iterdir()} == {
+    assert {p.name for p in ws.model(model_id).iterdir()} - {"model.int8.onnx"} == {
         "model.safetensors",
         "model.onnx",
         "card.json",
+        "card.md",
     }
     assert checkpoints.current_model(ws) == model_id == card["model_id"]
     assert set(card["held_out"]) == {"tp", "fn", "fp", "tn"}
@@ -54,6 +55,21 @@ def test_a_run_leaves_weights_graph_and_card(trained):
     assert card["split"] == {"train": 128, "validation": 16, "test": 16}
     assert card["prevalence"] == pytest.approx(0.5, abs=0.01)
     assert card["metrics"]["accuracy"]["value"] > 0.9
+
+
+def test_the_readable_card_says_what_the_card_says(trained):
+    ws, model_id = trained
+    card = checkpoints.load_card(ws, model_id)
+    page = (ws.model(model_id) / "card.md").read_text(encoding="utf-8")
+
+    assert page.startswith(f"# Model {model_id}\n")
+    value = card["metrics"]["accuracy"]
+    assert f"| accuracy | {value['value']:.3f} ({value['lo']:.3f} to {value['hi']:.3f}) |" in page
+    assert "160 pictures, 80 trucks" in page
+    assert "128 train, 16 validation, 16 test" in page
+    for third in ("dark", "middle", "bright"):
+        assert f"| brightness {third} | {card['slices'][f'brightness {third}']['n']} |" in page
+    assert "--arch residual" in page
 
 
 def test_the_same_call_trains_nothing(trained, blocks, monkeypatch):
@@ -339,3 +355,33 @@ def test_twenty_kills_change_no_weight(blocks, tmp_path):
     weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
     assert kills
     assert weights[0] == weights[1]
+
+
+def test_a_coarser_engine_must_be_clearly_faster():
+    def found(**speeds):
+        return {n: {"agrees": True, "pictures_per_s": v} for n, v in speeds.items()}
+
+    assert engines._chosen(found(torch=100.0, openvino_bf16=115.0)) == "torch"
+    assert engines._chosen(found(torch=100.0, openvino_bf16=125.0)) == "openvino_bf16"
+    # 1.2 over bfloat16 and 1.2 over that: 8 bits must beat 144
+    assert engines._chosen(found(torch=100.0, openvino_int8=140.0)) == "torch"
+    assert engines._chosen(found(torch=100.0, openvino_int8=150.0)) == "openvino_int8"
+
+
+def test_an_eight_bit_graph_says_nearly_the_same(trained):
+    ws, model_id = trained
+    net, card = checkpoints.load_model(ws, model_id)
+    pixels = np.random.default_rng(1).integers(40, 90, (64, 3, 24, 24)).astype(np.uint8)
+    pixels[::2, :, 5:15, 5:15] = 200
+    graph = checkpoints.to_onnx(net, card["input"])
+    expected = engines.torch_engine(net)(pixels)
+    found = engines.engine_of("openvino_int8", net, graph, pixels, batch=8)(pixels)
+
+    assert ((found > 0) == (expected > 0)).all()
+    assert 0 < np.abs(found - expected).max() < 0.3 * np.abs(expected).max()
+
+
+def test_an_engine_whose_graph_is_missing_is_named(trained):
+    ws, model_id = trained
+    with pytest.raises(ModelError, match=r"model\.int8\.onnx is missing.*--engine openvino_int8"):
+        engines.open_engine(ws, model_id, "openvino_int8")

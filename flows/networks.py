@@ -1,0 +1,121 @@
+"""Commands about networks: what they cost here, what they look at, which options suit.
+
+``flows.cli`` puts them into the groups ``bench`` and ``models``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flows.commandline import Context, Result, command
+
+bench = click.Group()
+models = click.Group()
+
+
+@command(bench, "train")
+@click.option("--pictures", type=click.IntRange(16), default=128, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+def bench_train(context: Context, pictures: int, epochs: int, rounds: int) -> tuple[Result, str]:
+    """Training the reference network and loading pictures, as ratios to plain PyTorch."""
+    from pipeline.learning import bench as benchmarks
+
+    figures = benchmarks.bench_train(pictures, epochs, rounds)
+    return figures, benchmarks.as_text(figures)
+
+
+@command(bench, "infer")
+@click.option("--pictures", type=click.IntRange(8), default=64, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+def bench_infer(context: Context, pictures: int, rounds: int) -> tuple[Result, str]:
+    """Scoring by resnet18 and mobilenet_v3_small, as ratios to bare engines and eager torch."""
+    from pipeline.learning import bench as benchmarks
+
+    figures = benchmarks.bench_infer(pictures, rounds)
+    return figures, benchmarks.as_text(figures)
+
+
+@command(models, "explain")
+@click.argument("model", required=False)
+@click.option("--frame", help="Id of a sampled frame, or a picture file: explain this one.")
+@click.option("--campaign", "campaigns", multiple=True, help="Judge by its labels; repeatable.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of pictures to judge by.")
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV: file,label[,group].")
+@click.option(
+    "--rendered/--no-rendered",
+    default=None,
+    help="Measure attention on rendered trucks; by itself for the demonstration's cameras.",
+)
+def models_explain(
+    context: Context,
+    model: str | None,
+    frame: str | None,
+    campaigns: tuple[str, ...],
+    images: Path | None,
+    labels: Path | None,
+    rendered: bool | None,
+) -> tuple[Result, str]:
+    """Write a page of what a model looks at, its surest errors and its worst slices."""
+    from pipeline import daily
+    from pipeline.errors import InputError
+    from pipeline.pages.gathered import explain_model
+
+    if bool(images) != bool(labels):
+        raise InputError("give --images and --labels together.")
+    path, figures = explain_model(
+        context.ws,
+        daily.model_in_use(context.ws, model),
+        frame=frame,
+        campaigns=campaigns,
+        images=images,
+        labels=labels,
+        rendered=rendered,
+    )
+    return {"page": str(path), **figures}, str(path)
+
+
+@command(models, "search")
+@click.option("--campaign", "campaigns", multiple=True, help="Campaign; repeatable.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of pictures.")
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV: file,label[,group].")
+@click.option("--trials", type=click.IntRange(1), default=20, show_default=True, help="In all.")
+@click.option("--arch", default="auto", show_default=True)
+@click.option("--epochs", type=click.IntRange(1), help="Passes per trial; the recipe's by default.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def models_search(
+    context: Context,
+    campaigns: tuple[str, ...],
+    images: Path | None,
+    labels: Path | None,
+    trials: int,
+    arch: str,
+    epochs: int | None,
+    seed: int,
+) -> tuple[Result, str]:
+    """Search for training options with Optuna; the same command again goes on or is done."""
+    from pipeline.errors import InputError
+    from pipeline.learning.options import TrainOptions
+    from pipeline.learning.search import search
+    from pipeline.learning.train import train_campaigns, train_images
+    from pipeline.store import Workspace
+
+    if bool(campaigns) == bool(images) or bool(images) != bool(labels):
+        raise InputError("give either --campaign, or --images together with --labels.")
+
+    def train(ws: Workspace, options: TrainOptions) -> str:
+        if images and labels:
+            return train_images(ws, images, labels, options)
+        return train_campaigns(ws, list(campaigns), options)
+
+    source = f"--images {images} --labels {labels}" if images else ""
+    source = source or " ".join(f"--campaign {name}" for name in campaigns)
+    options = TrainOptions(arch=arch, epochs=epochs, seed=seed)
+    found = search(context.ws, source, train, options, trials)
+    flags = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in found["best"]["settings"].items())
+    asked = f"--arch {arch}" + (f" --epochs {epochs}" if epochs else "") + f" --seed {seed}"
+    again = f"truck-counter train {source} {asked} {flags}"
+    text = f"best of {len(found['trials'])}: loss {found['best']['loss']:.4f}\n{again}"
+    return {**found, "command": again}, text

@@ -1,0 +1,68 @@
+"""Pictures that are all but equal, by perceptual hash: they must not straddle a split.
+
+The hash of a picture (``uint64``) holds one bit for each of 8×8 pairs of neighbouring cells of its
+9×8 grey thumbnail: is the right one brighter? Copies that were scaled, recompressed or lightened
+differ in a few bits; other pictures in about half. Flat stretches (letterboxes, sky) say nothing,
+so cells must differ by more than noise does.
+
+Only for loose pictures: a fixed camera's empty road always looks alike, and is split by time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_BITS = 2
+_TELLING = 12  # bits set below which a picture is too flat to compare
+_BLOCK = 512
+
+
+def hashes(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return the hash of each of ``uint8[n, c, h, w]``, of its RGB."""
+    import cv2
+
+    bits = np.empty((len(pixels), 64), dtype=bool)
+    for i, picture in enumerate(pixels):
+        grey = picture[:3].mean(axis=0, dtype=np.float32)
+        cells = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
+        bits[i] = (np.diff(cells, axis=1) > 2.0).ravel()
+    return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
+
+
+def near(of: NDArray[np.uint64], most_bits: int = MOST_BITS) -> list[tuple[int, int]]:
+    """Return the pairs (i < j) of hashes that differ in at most ``most_bits``.
+
+    >>> near(np.array([0xFFFF, 0xFFFE, 0xFFFF0000], dtype=np.uint64))
+    [(0, 1)]
+    """
+    telling = np.bitwise_count(of) >= _TELLING
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, len(of), _BLOCK):
+        part = of[start : start + _BLOCK, None] ^ of[None, start:]
+        a, b = np.nonzero(np.bitwise_count(part) <= most_bits)
+        keep = (b > a) & telling[a + start] & telling[b + start]
+        pairs += zip((a[keep] + start).tolist(), (b[keep] + start).tolist(), strict=True)
+    return pairs
+
+
+def joined(groups: Sequence[str], pairs: Sequence[tuple[int, int]]) -> tuple[str, ...]:
+    """Return the groups, those that a pair connects under one name (the earliest's).
+
+    >>> joined(["a", "b", "c", "a"], [(1, 3)])
+    ('a', 'a', 'c', 'a')
+    """
+    first: dict[str, str] = {group: group for group in groups}
+    order = {group: i for i, group in reversed(list(enumerate(groups)))}
+
+    def root(group: str) -> str:
+        while first[group] != group:
+            group = first[group]
+        return group
+
+    for i, j in pairs:
+        low, high = sorted((root(groups[i]), root(groups[j])), key=order.__getitem__)
+        first[high] = low
+    return tuple(root(group) for group in groups)

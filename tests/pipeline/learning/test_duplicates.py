@@ -1,0 +1,77 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import splits
+from pipeline.learning import dataset, duplicates
+
+
+def _photograph(seed: int, side: int = 96) -> np.ndarray:
+    """Blotches of light, as photographs are made of."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(20, 235, (8, 8, 3)).astype(np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _stack(*pictures: np.ndarray) -> np.ndarray:
+    return np.stack(pictures).transpose(0, 3, 1, 2)
+
+
+def test_a_copy_scaled_lightened_and_recompressed_is_found():
+    one = _photograph(0)
+    small = Image.fromarray(one).resize((64, 64)).resize((96, 96))
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(np.asarray(small) * 0.9 + 20, 0, 255).astype(np.uint8)).save(
+        buffer, "JPEG", quality=60
+    )
+    copy = np.asarray(Image.open(buffer))
+    pixels = _stack(one, _photograph(1), copy, _photograph(2))
+
+    assert duplicates.near(duplicates.hashes(pixels)) == [(0, 2)]
+
+
+def test_a_hundred_different_pictures_are_different():
+    pixels = _stack(*(_photograph(seed) for seed in range(100)))
+
+    assert duplicates.near(duplicates.hashes(pixels)) == []
+
+
+def test_flat_pictures_are_not_compared():
+    pixels = _stack(*(np.full((32, 32, 3), level, np.uint8) for level in (0, 80, 160)))
+
+    assert duplicates.near(duplicates.hashes(pixels)) == []
+
+
+def test_pairs_are_found_across_blocks_of_the_comparison():
+    pattern = np.random.default_rng(0).integers(0, 2**63, 1200, dtype=np.uint64)
+    pattern[1100] = pattern[3] ^ np.uint64(1)
+
+    assert duplicates.near(pattern) == [(3, 1100)]
+
+
+def test_copies_share_a_group_and_so_a_part_of_the_split(tmp_path):
+    lines = ["file,label,group"]
+    for i in range(60):
+        Image.fromarray(_photograph(i % 50)).save(tmp_path / f"{i}.png")  # the last ten are copies
+        lines.append(f"{i}.png,{'truck' if i % 2 else 'no_truck'},g{i}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+
+    found = dataset.from_files(tmp_path, tmp_path / "labels.csv")
+
+    assert found.groups[50:] == found.groups[:10]
+    for seed in range(5):
+        parts = splits.split(found.groups, found.truth.tolist(), seed)
+        assert parts[50:] == parts[:10]
+
+
+@pytest.mark.slow
+def test_real_photographs_leak_no_copy_between_parts(shared_data):
+    folder = shared_data / "images"
+    found = dataset.from_files(folder / "jpeg", folder / "labels.csv")
+    pairs = duplicates.near(duplicates.hashes(found.pixels))
+    parts = splits.split(found.groups, found.truth.tolist())
+
+    assert len(pairs) > 5  # there are some: nine of them under different names of the source
+    assert [(i, j) for i, j in pairs if parts[i] != parts[j]] == []
