@@ -141,23 +141,27 @@ def footage(ws: Workspace, registry: Registry, camera_id: str) -> dict[dt.date, 
     return dict(sorted(found.items()))
 
 
-def last_taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, dt.date]:
-    """Return, per camera, the last local day from which the model learned (from its campaigns)."""
+def taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, set[dt.date]]:
+    """Return, per camera, the local days from which the model learned (from its campaigns)."""
     from pipeline import schemas, store
 
     card = store.read_json(ws.model(model_id) / "card.json")
-    found: dict[str, dt.date] = {}
+    found: dict[str, set[dt.date]] = {}
     for campaign in card.get("campaigns", {}):
         path = ws.campaign_frames(campaign) / "frames.parquet"
         if not path.is_file():
             continue
         table = store.read_table(path, schemas.FRAMES).select(["camera_id", "captured_at"])
-        last = table.group_by("camera_id").aggregate([("captured_at", "max")]).to_pylist()
-        for row in last:
+        for row in table.to_pylist():
             camera = registry.camera(row["camera_id"])
-            day = localtime.local_day(row["captured_at_max"], camera.timezone)
-            found[camera.id] = max(day, found.get(camera.id, day))
+            day = localtime.local_day(row["captured_at"], camera.timezone)
+            found.setdefault(camera.id, set()).add(day)
     return found
+
+
+def last_taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, dt.date]:
+    """Return, per camera, the last local day from which the model learned."""
+    return {c: max(days) for c, days in taught_days(ws, registry, model_id).items()}
 
 
 def is_counted(

@@ -32,8 +32,9 @@ def test_a_day_is_counted_a_failed_camera_fails_alone_and_twice_changes_nothing(
 ) -> None:
     (world / "clips").mkdir()
     (world / "clips" / "east").write_text("in the way")
-    done = run(world, "run", "daily", "--day", "2026-03-02", "--json")
+    done = run(world, "run", "daily", "--day", "2026-03-02", "--json", code=1)
     assert done.stdout.count("\n") == 1
+    assert "incomplete: east 2026-03-02: ingest failed: " in done.stderr.splitlines()[-1]
     first = json.loads(done.stdout)
     assert first["state"] == "Incomplete"
     assert [(m["camera"], m["what"]) for m in first["missing"]] == [("east", "ingest failed")]
