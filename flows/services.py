@@ -140,7 +140,7 @@ def _start_server(services: Services, port: int) -> None:
     _wait(services)
 
 
-def _wait(services: Services, seconds: float = 120.0) -> None:
+def _wait(services: Services, seconds: float = 300.0) -> None:
     import httpx
 
     until = time.monotonic() + seconds

@@ -81,6 +81,22 @@ def test_a_hole_makes_the_days_after_it_due_again(world: Path) -> None:
     assert backlog(world).as_text()["west"] == ["2026-03-03", "2026-03-04"]
 
 
+def test_a_day_whose_forerunner_changed_after_it_was_counted_is_due_again(world: Path) -> None:
+    """March first and February after it must end as February and then March."""
+    ws = Workspace(world)
+    for day in range(3):
+        counted(ws, "west", FIRST + dt.timedelta(days=day))
+    hours = ws.counts_hourly("west", FIRST, "bright")
+    hours.parent.mkdir(parents=True)
+    hours.write_bytes(b"")
+    assert "west" not in backlog(world).as_text()
+    when = hours.stat().st_mtime + 60
+    os.utime(hours, (when, when))
+    assert backlog(world).as_text()["west"] == ["2026-03-03", "2026-03-04"]
+    second = FIRST + dt.timedelta(days=1)  # also where the change lies before the range
+    assert backlog(world, first=second).as_text()["west"] == ["2026-03-03", "2026-03-04"]
+
+
 def test_footage_that_came_after_the_count_makes_its_day_due(world: Path) -> None:
     ws = Workspace(world)
     for day in range(3):
