@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -65,7 +66,7 @@ def page() -> Iterator[Any]:
     arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with playwright.sync_playwright() as session:
         browser = session.chromium.launch(executable_path=binary, args=arguments)
-        opened = browser.new_page(viewport={"width": 1280, "height": 1000})
+        opened = browser.new_page(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
         opened.set_default_timeout(240_000)
         yield opened
         browser.close()
@@ -78,6 +79,13 @@ def truck_counter(root: Path, *arguments: str, **env: str) -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def artifact_page(server: str, key: str) -> str:
+    """Return where Prefect shows the newest artifact of a key."""
+    wanted = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC", "limit": 1}
+    found = httpx.post(f"{server}/api/artifacts/filter", json=wanted, timeout=60).json()
+    return f"{server}/artifacts/artifact/{found[0]['id']}"
 
 
 @pytest.mark.slow
@@ -101,10 +109,10 @@ def test_the_pages_show_yesterday_and_the_dark_camera_is_told_of(
         count = next(c["truck_count"] for c in ran["counts"] if c["camera_id"] == "west")
 
         SHOTS.mkdir(parents=True, exist_ok=True)
-        page.goto(f"{server}/artifacts/key/daily-summary")
+        page.goto(artifact_page(server, "daily-summary"))
         page.get_by_text(f"{yesterday}: 2 counts, 1 missing").first.wait_for()
         page.screenshot(path=SHOTS / "prefect-summary.png")
-        page.goto(f"{server}/artifacts/key/daily-counts")
+        page.goto(artifact_page(server, "daily-counts"))
         page.get_by_text(str(round(count, 1))).first.wait_for()
         page.screenshot(path=SHOTS / "prefect-counts.png")
 
