@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flows import _artifacts, _metrics, _steps
-from flows._prefect import Completed, State, StateType, emit_event
+from flows import _alerts, _artifacts, _metrics, _steps, _watch, due
+from flows._prefect import Completed, State, StateType
 from pipeline.daily import model_in_use
 
 if TYPE_CHECKING:
     from flows._prefect import PrefectFuture
+    from pipeline.cameras import Registry
+    from pipeline.store import Workspace
 
 Row = dict[str, Any]
 Days = Mapping[str, Sequence[str]]
@@ -26,12 +28,16 @@ STEPS = ("ingest", "infer", "count")
 _EVERY_S = 5.0
 
 
-def work(kind: str, root: str, days: Days, model_id: str | None) -> State[Row]:
+def work(
+    kind: str, root: str, days: Days, model_id: str | None, *, lasting: bool = True
+) -> State[Row]:
     """Do all that is to do on the camera-days, publish once, and return the final state.
 
-    Its result is JSON-able: ``days``, ``published`` (rows), ``missing`` and ``counts``.
+    With ``lasting`` (false for a backfill, which looks back) the report is written anew and
+    cameras that drift get an audit batch. The result is JSON-able: ``days``, ``published`` (rows),
+    ``missing``, ``counts`` and ``audits`` (names of campaigns).
     """
-    ws, _ = _steps.world(root)
+    ws, registry = _steps.world(root)
     model_id = model_in_use(ws, model_id)
     missing = gathered(kind, submitted(root, days, model_id))
     failed = bool(missing)
@@ -43,13 +49,24 @@ def work(kind: str, root: str, days: Days, model_id: str | None) -> State[Row]:
     ]
     published = _steps.publish_counts(root)["rows"] if counts else 0
     missing += uncounted(counts)
+    drift = _watch.drifting(counts)
+    audits: list[str] = []
+    if lasting:
+        audits, undone = afterwards(root, drift, report=published > 0)
+        missing += undone
     told = sorted({day for dates in days.values() for day in dates})
+    _tell(kind, ws, told, counts, missing)
+    _metrics.write(ws, kind, counts, missing, _backlog(ws, registry, model_id, told[-1]))
+    _alerts.announce(ws, kind, missing, counts, drift)
+    result = {"days": told, "published": published, "missing": missing, "counts": counts}
+    return ending(result | {"audits": audits}, failed=failed)
+
+
+def _tell(
+    kind: str, ws: Workspace, told: Sequence[str], counts: Sequence[Row], missing: Sequence[Row]
+) -> None:
     span = f"{told[0]} to {told[-1]}" if len(told) > 1 else "".join(told)
     _artifacts.show_days(kind, span, counts, missing, ws.root)
-    _metrics.write(ws, kind, counts, missing)
-    _announce(kind, missing)
-    result = {"days": told, "published": published, "missing": missing, "counts": counts}
-    return ending(result, failed=failed)
 
 
 def submitted(
@@ -103,15 +120,40 @@ def _first_failure(camera: str, day: str, futures: Iterable[PrefectFuture[Any]])
     return []
 
 
-def _announce(kind: str, missing: Sequence[Row]) -> None:
-    """Emit one event per camera that misses something, for automations to alert on."""
-    for camera in sorted({row["camera"] for row in missing}):
-        rows = [row for row in missing if row["camera"] == camera]
-        emit_event(
-            event="truck-counter.day.missing",
-            resource={"prefect.resource.id": f"truck-counter.camera.{camera}"},
-            payload={"run": kind, "missing": rows[:20]},
+def _backlog(ws: Workspace, registry: Registry, model_id: str, last: str) -> int:
+    """Return how many camera-days up to ``last`` are still due."""
+    day = dt.date.fromisoformat(last)
+    return due.backlog(ws, registry, model_id, registry.ids, None, day).camera_days
+
+
+def afterwards(
+    root: str, drift: Mapping[str, Sequence[dt.date]], *, report: bool
+) -> tuple[list[str], list[Row]]:
+    """Open an audit batch per drifting camera and week, write the report.
+
+    Returns the batches' names and, as rows of what is missing, what did not come about: it does not
+    fail the day, whose counts are published.
+    """
+    weeks: dict[tuple[str, str], list[str]] = {}
+    for camera, dates in drift.items():
+        for day in dates:
+            name = _watch.audit_campaign(camera, day)
+            weeks.setdefault((camera, name), []).append(str(day))
+    futures: dict[tuple[str, str, str], PrefectFuture[Any]] = {
+        (camera, dates[0], f"no audit batch {name}"): _steps.open_audit.submit(
+            root, name, camera, dates[0], dates[-1]
         )
+        for (camera, name), dates in weeks.items()
+    }
+    if report:
+        futures["all", "", "no report"] = _steps.write_report.submit(root)
+    undone: list[Row] = []
+    for (camera, first, what), future in futures.items():
+        future.wait()
+        if not future.state.is_completed():
+            why = str(future.state.result(raise_on_failure=False))
+            undone.append(missing_row(camera, first, what, why))
+    return [name for _, name in weeks], undone
 
 
 def missing_row(camera: str, day: str, what: str, why: str) -> Row:

@@ -1,4 +1,4 @@
-"""Figures for Prometheus' node exporter: ``<root>/reports/metrics/truck_counter.prom``.
+"""Figures for Prometheus' node exporter: ``<root>/reports/metrics/*.prom``.
 
 A textfile rather than a port: it is written after every run, whole or not at all, and outlives the
 run. Point ``--collector.textfile.directory`` at the folder. All figures are read from the tables.
@@ -19,14 +19,27 @@ Row = Mapping[str, Any]
 Sample = tuple[Mapping[str, str], float]
 
 
-def write(ws: Workspace, kind: str, counts: Sequence[Row], missing: Sequence[Row]) -> Path:
+def write(
+    ws: Workspace, kind: str, counts: Sequence[Row], missing: Sequence[Row], backlog: int = 0
+) -> Path:
     """Write the figures of a run that has ended; other kinds of run keep theirs."""
     path = ws.root / "reports" / "metrics" / f"truck_counter_{kind}.prom"
-    store.write_bytes(path, text(kind, counts, missing).encode())
+    store.write_bytes(path, text(kind, counts, missing, backlog).encode())
     return path
 
 
-def text(kind: str, counts: Sequence[Row], missing: Sequence[Row]) -> str:
+def write_labels(ws: Workspace, campaign: str, summary: Row) -> Path:
+    """Write a campaign's figures after its votes were pulled; their growth is the throughput."""
+    path = ws.root / "reports" / "metrics" / f"truck_counter_label_{campaign}.prom"
+    of = {"campaign": campaign}
+    judged = [({**of, "label": k}, summary[k]) for k in ("truck", "no_truck", "unresolved")]
+    content = _metric("votes", "votes of people, so far", [(of, summary["annotations"])])
+    content += _metric("labels", "frames by what the votes say", judged)
+    store.write_bytes(path, content.encode())
+    return path
+
+
+def text(kind: str, counts: Sequence[Row], missing: Sequence[Row], backlog: int = 0) -> str:
     """Return the figures in Prometheus' text format.
 
     >>> print(text("daily", [], []).splitlines()[2])
@@ -43,6 +56,7 @@ def text(kind: str, counts: Sequence[Row], missing: Sequence[Row]) -> str:
         _metric("camera_days", "camera-days counted by the last run", [(run, len(seen))]),
         _metric("failures", "camera-days that failed in the last run", [(run, len(failed))]),
         _metric("missing", "counts that could not be made", [(run, len(missing) - len(failed))]),
+        _metric("backlog", "camera-days due after the last run", [(run, backlog)]),
         _metric(
             "coverage",
             "share of the schedule seen, newest day of the last run",

@@ -1,18 +1,24 @@
 """The one door to Prefect: tells it what it must know before its first import, then imports it.
 
-Only defaults are set, so whatever the operator says stands: nothing is reported to anyone, the
-temporary server (used where ``PREFECT_API_URL`` names none) has time to start on a busy machine and
-keeps quiet about its own end. Prefect's log goes to stderr, so stdout stays free for ``--json``.
+Only defaults are set, so whatever the operator says stands: nothing is reported to anyone; the
+temporary server (used where ``PREFECT_API_URL`` names none) has time to start on a busy machine,
+leaves out the block types that no flow here uses, and keeps quiet about its own end. Prefect's log
+goes to stderr, so stdout stays free for ``--json``.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.errors import TruckCounterError
 
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }
 
@@ -50,10 +56,36 @@ __all__ = [
     "get_run_logger",
     "run_again",
     "run_deployment",
+    "run_here",
     "runtime",
     "task",
     "task_runners",
 ]
+
+
+def run_here(run: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - any flow
+    """Run a flow in this process and return its final state.
+
+    Raises:
+        TruckCounterError: no Prefect server answers, be it the temporary one or the one named.
+    """
+    import httpx
+
+    try:
+        return run(*arguments, return_state=True)
+    except httpx.TransportError as error:
+        where = os.environ.get("PREFECT_API_URL", "the temporary address")
+        raise TruckCounterError(
+            f"the Prefect server at {where} does not answer ({type(error).__name__}).",
+            "Start it with truck-counter up, or unset PREFECT_API_URL for a temporary one.",
+        ) from error
+    except RuntimeError as error:
+        if "ephemeral Prefect API server" not in str(error):
+            raise
+        raise TruckCounterError(
+            "the temporary Prefect server did not start in time.",
+            "Run it again when the machine is less busy, or start a lasting one: truck-counter up.",
+        ) from error
 
 
 def run_again(run: FlowRun) -> str:

@@ -123,16 +123,30 @@ def publish_counts(root: str) -> dict[str, Any]:
     return {"rows": done.rows, "as_of": as_of, "vintage": str(done.path) if done.path else None}
 
 
+@task(task_run_name="report", retry_condition_fn=_retry, **_RETRY)
+def write_report(root: str) -> str:
+    """Write the report that the artifacts link to; return its path."""
+    from pipeline.pages.report import write_report
+
+    return str(write_report(*world(root)))
+
+
 @task(task_run_name="train", tags=["train"])
 def train_campaigns(
-    root: str, campaigns: list[str], arch: str, epochs: int | None, seed: int
+    root: str,
+    campaigns: list[str],
+    arch: str,
+    epochs: int | None,
+    seed: int,
+    set_current: bool,
 ) -> str:
-    """Train on campaigns' labels; return the model's id, which is then the one in use."""
+    """Train on campaigns' labels; return the model's id, with ``set_current`` the one in use."""
     from pipeline.learning.options import TrainOptions
     from pipeline.learning.train import train_campaigns
 
     ws, _ = world(root)
-    return train_campaigns(ws, campaigns, TrainOptions(arch=arch, epochs=epochs, seed=seed))
+    options = TrainOptions(arch=arch, epochs=epochs, seed=seed)
+    return train_campaigns(ws, campaigns, options, set_current=set_current)
 
 
 @task(task_run_name="judge {model_id}")
@@ -202,6 +216,17 @@ def campaign_status(root: str, campaign: str, price: float) -> dict[str, Any]:
     return status(ws, campaign, price)
 
 
+def has_label_studio(ws: Workspace) -> bool:
+    """Tell whether the environment or ``up`` names a Label Studio."""
+    from labeling.server import read_credentials
+    from pipeline.settings import Settings
+
+    told = Settings()
+    if told.label_studio_url and told.label_studio_api_key:
+        return True
+    return read_credentials(ws.root / "services" / "label-studio") is not None
+
+
 def label_studio(ws: Workspace) -> LabelStudio:
     """Open the server that the environment names, or else the one that ``up`` started."""
     from labeling.client import LabelStudio
@@ -218,6 +243,35 @@ def label_studio(ws: Workspace) -> LabelStudio:
             "Set TRUCK_COUNTER_LABEL_STUDIO_URL and _API_KEY, or truck-counter up --label-studio.",
         )
     return LabelStudio(found.url, found.token)
+
+
+AUDIT_FRAMES, AUDIT_WINDOWS = 120, 12
+
+
+@task(task_run_name="audit {camera} {first}..{last}", retry_condition_fn=_retry, **_RETRY)
+def open_audit(root: str, campaign: str, camera: str, first: str, last: str) -> dict[str, int]:
+    """Draw frames and audit windows of days that drift, and hand them to people; once.
+
+    Where a Label Studio is at hand the frames are sent there; where not, they wait for
+    ``truck-counter label push``.
+    """
+    from labeling import audit
+    from labeling.sample import sample
+    from labeling.studio import push
+
+    ws, _ = world(root)
+    days, made = (_day(first), _day(last)), {"frames": 0, "windows": 0, "sent": 0}
+    with _decoding(), _logged("audit", camera, f"{first}..{last}"):
+        if not (ws.campaign_frames(campaign) / "frames.parquet").is_file():
+            made["frames"] = sample(ws, campaign, AUDIT_FRAMES, [camera], *days)
+        if not (ws.root / "audits" / campaign / "windows.parquet").is_file():
+            made["windows"] = audit.draw(
+                ws, campaign, AUDIT_WINDOWS, cameras=[camera], first_day=days[0], last_day=days[1]
+            )
+    if has_label_studio(ws):
+        with _limited("label-studio"), label_studio(ws) as server:
+            made["sent"] = push(ws, campaign, server, votes=3).sent
+    return made
 
 
 @task(task_run_name="aggregate {campaign}", retry_condition_fn=_retry, **_RETRY)

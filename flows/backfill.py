@@ -19,7 +19,8 @@ Row = dict[str, Any]
 @flow(name="backfill", task_runner=task_runner())
 def backfill(root: str, days: dict[str, list[str]], model_id: str | None = None) -> State[Row]:
     """Count and publish the local days named for each camera."""
-    return _days.work("backfill", root, {c: sorted(days[c]) for c in sorted(days)}, model_id)
+    in_order = {c: sorted(days[c]) for c in sorted(days)}
+    return _days.work("backfill", root, in_order, model_id, lasting=False)
 
 
 @flow(name="reconcile", task_runner=task_runner())

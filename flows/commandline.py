@@ -1,4 +1,8 @@
-"""What every command shares: workspace, ``--root``, ``--json``, dates, and errors as one line."""
+"""What every command shares: workspace, ``--root``, ``--json``, dates, and errors as one line.
+
+Exit codes: 0 done; 1 done in part, the state is ``Incomplete`` and stderr says what is missing; 2
+wrong input; 130 stopped by Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,10 +56,24 @@ def command(group: click.Group, name: str, **settings: Any) -> Callable[[Callabl
         def run(root: Path | None, as_json: bool, **arguments: Any) -> None:  # noqa: ANN401
             result, text = function(Context(_root(root, name)), **arguments)
             click.echo(json.dumps(result, default=str) if as_json else text)
+            if result.get("state") == "Incomplete":
+                click.echo(f"incomplete: {_lacking(result['missing'])}", err=True)
+                raise click.exceptions.Exit(1)
 
         return run
 
     return register
+
+
+def _lacking(missing: Sequence[Result]) -> str:
+    """Word what a run is missing on one line.
+
+    >>> _lacking([{"camera": "gate", "day": "2026-03-02", "what": "infer failed", "why": "gone"}])
+    'gate 2026-03-02: infer failed: gone'
+    """
+    told = [f"{m['camera']} {m['day']}: {m['what']}: {m['why']}" for m in missing[:3]]
+    more = [f"and {len(missing) - 3} more"] if len(missing) > 3 else []
+    return " ".join("; ".join([*told, *more]).split())
 
 
 def _root(root: Path | None, name: str) -> Path:

@@ -31,7 +31,7 @@ def count(
     _, registry = _steps.world(root)
     dates = localtime.days_between(localtime.parse_day(first), localtime.parse_day(last))
     days = {c: [str(day) for day in dates] for c in registry.chosen(cameras or ())}
-    return _days.work("count", root, days, model_id)
+    return _days.work("count", root, days, model_id, lasting=False)
 
 
 @flow(name="morning", flow_run_name="morning {timezone}", task_runner=task_runner())

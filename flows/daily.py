@@ -10,7 +10,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from flows import _days, _steps, due
-from flows._prefect import State, flow
+from flows._prefect import State, flow, run_here
 from flows._runners import task_runner
 from pipeline.daily import model_in_use
 from pipeline.store import Workspace
@@ -36,7 +36,7 @@ def run(
 
     Returns:
         JSON-able ``day``, ``state`` (``Completed``, or ``Incomplete`` where a camera failed),
-        ``published`` (rows), ``missing`` (camera, day, what, why) and ``counts``.
+        ``published`` (rows), ``missing`` (camera, day, what, why), ``counts`` and ``audits``.
 
     Raises:
         InputError: the day is not over yet.
@@ -47,8 +47,7 @@ def run(
     day = day or due.newest_closed_day(cameras, now)
     due.check_closed(cameras, day, now)
     model_id = model_in_use(Workspace(root))
-    state: Any = daily(str(root), day.isoformat(), model_id=model_id, return_state=True)
-    found = _days.outcome(state)
+    found = _days.outcome(run_here(daily, str(root), day.isoformat(), None, model_id))
     del found["days"]
     return {"day": day.isoformat(), **found}
 
@@ -59,4 +58,5 @@ def daily(
 ) -> State[Row]:
     """Count and publish one closed local day of the cameras named (none: of all)."""
     _, registry = _steps.world(root)
-    return _days.work("daily", root, {c: [day] for c in registry.chosen(cameras or ())}, model_id)
+    days = {c: [day] for c in registry.chosen(cameras or ())}
+    return _days.work("daily", root, days, model_id)

@@ -56,18 +56,16 @@ def deployments(timezones: Sequence[str], root: str = "") -> list[Row]:
     label = _entry(
         "label",
         "flows/label.py:label",
-        "Votes → labels; name the campaign and switch it on while one is open.",
+        "Votes → labels, of every campaign that is open on Label Studio.",
         {"root": root, "campaign": ""},
         "*/15 * * * *",
-        active=False,
     )
     retrain = _entry(
         "retrain",
         "flows/train.py:retrain",
-        "A challenger once labels suffice; name the campaigns and switch it on.",
+        "A challenger when drift or new labels say so; campaigns called held-out… judge.",
         {"root": root, "campaigns": [], "held_out": []},
-        "20 6 * * 1",
-        active=False,
+        "20 6 * * *",
     )
     asked = [
         _entry("daily", "flows/daily.py:daily", "One closed day, by hand.", {"root": root}),

@@ -90,9 +90,9 @@ def backlog(
 ) -> Backlog:
     """Compare what should exist up to ``last`` with what does; nothing is written or decoded.
 
-    A day leans on those before it (the hour-of-week profile), so once one of a camera is due, the
-    counted ones after it in the range are due again: any order of work then ends in the same
-    tables.
+    A day leans on those before it (the hour-of-week profile), so once one of a camera is due, or
+    was counted anew with another result, the counted ones after it in the range are due again: any
+    order of work then ends in the same tables.
     """
     taught_to = last_taught_days(ws, registry, model_id)
     days: dict[str, list[dt.date]] = {}
@@ -115,10 +115,17 @@ def _counted_before(
     files: Mapping[dt.date, Sequence[Path]],
     model_id: str,
 ) -> int:
-    """Return how many of ``days`` from the first on are counted without a hole."""
+    """Return how many of ``days`` from the first on are counted without a hole, each in its turn.
+
+    A day that was counted before the hours of an earlier one changed knew less than it should.
+    """
+    earlier = [d for d in ws.days("counts_hourly", camera_id) if days and d < days[0]]
+    newest = max((_written(ws.counts_hourly(camera_id, d, model_id)) for d in earlier), default=0)
     for n, day in enumerate(days):
-        if not is_counted(ws, camera_id, day, model_id, files.get(day, ())):
+        at = counted_at(ws, camera_id, day, model_id, files.get(day, ()))
+        if not at or at < newest:
             return n
+        newest = max(newest, _written(ws.counts_hourly(camera_id, day, model_id)))
     return len(days)
 
 
@@ -141,37 +148,46 @@ def footage(ws: Workspace, registry: Registry, camera_id: str) -> dict[dt.date, 
     return dict(sorted(found.items()))
 
 
-def last_taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, dt.date]:
-    """Return, per camera, the last local day from which the model learned (from its campaigns)."""
+def taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, set[dt.date]]:
+    """Return, per camera, the local days from which the model learned (from its campaigns)."""
     from pipeline import schemas, store
 
     card = store.read_json(ws.model(model_id) / "card.json")
-    found: dict[str, dt.date] = {}
+    found: dict[str, set[dt.date]] = {}
     for campaign in card.get("campaigns", {}):
         path = ws.campaign_frames(campaign) / "frames.parquet"
         if not path.is_file():
             continue
         table = store.read_table(path, schemas.FRAMES).select(["camera_id", "captured_at"])
-        last = table.group_by("camera_id").aggregate([("captured_at", "max")]).to_pylist()
-        for row in last:
+        for row in table.to_pylist():
             camera = registry.camera(row["camera_id"])
-            day = localtime.local_day(row["captured_at_max"], camera.timezone)
-            found[camera.id] = max(day, found.get(camera.id, day))
+            day = localtime.local_day(row["captured_at"], camera.timezone)
+            found.setdefault(camera.id, set()).add(day)
     return found
 
 
-def is_counted(
+def last_taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, dt.date]:
+    """Return, per camera, the last local day from which the model learned."""
+    return {c: max(days) for c, days in taught_days(ws, registry, model_id).items()}
+
+
+def is_counted(ws: Workspace, camera_id: str, day: dt.date, model_id: str) -> bool:
+    """Tell whether a camera-day has a count by ``model_id``, no older than its clips and scores."""
+    return counted_at(ws, camera_id, day, model_id) > 0
+
+
+def counted_at(
     ws: Workspace, camera_id: str, day: dt.date, model_id: str, files: Iterable[Path] = ()
-) -> bool:
-    """Tell whether a camera-day has a count by ``model_id`` that is no older than what it counts.
+) -> int:
+    """Return when a camera-day was counted, in nanoseconds; 0 where not, or before its sources.
 
     The arithmetic beside the count is written anew at every counting, so its time is the count's.
     """
     done = _written(ws.counts(camera_id, day, model_id).with_suffix(".json"))
     if not (done and _written(ws.counts(camera_id, day, model_id))):
-        return False
+        return 0
     sources = ws.clips(camera_id, day), ws.scores(camera_id, day, model_id), *files
-    return all(_written(path) <= done for path in sources)
+    return done if all(_written(path) <= done for path in sources) else 0
 
 
 def is_unpublished(ws: Workspace, model_id: str, camera_ids: Iterable[str]) -> bool:

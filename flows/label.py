@@ -8,23 +8,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows import _steps
+from flows import _metrics, _steps
 from flows._prefect import artifacts, flow
+from pipeline.store import Workspace
 
 
 @flow(name="label", flow_run_name="label {campaign}")
 def label(
     root: str,
-    campaign: str,
+    campaign: str = "",
     method: str = "dawid_skene",
     pull: bool = True,
     extra: bool = False,
 ) -> dict[str, Any]:
-    """Pull a campaign's votes and aggregate them; ``extra`` asks for more where unsure."""
+    """Pull a campaign's votes (none named: of all that are open) and aggregate them.
+
+    ``extra`` asks for more votes where the labels are unsure. Returns the summary of each
+    campaign's labels by its name.
+    """
+    ws, _ = _steps.world(root)
+    names = [campaign] if campaign else open_campaigns(ws)
+    return {name: _labelled(ws, root, name, method, pull=pull, extra=extra) for name in names}
+
+
+def _labelled(
+    ws: Workspace, root: str, campaign: str, method: str, *, pull: bool, extra: bool
+) -> dict[str, Any]:
     pulled = _steps.pull_votes(root, campaign) if pull else {}
+    if pull and not pulled["annotations"]:
+        return {"frames": 0}  # nobody has voted yet
     summary = _steps.aggregate_labels(root, campaign, method)
     asked = _steps.push_tasks(root, campaign, extra=True) if extra else {}
     _table(campaign, summary | pulled | asked)
+    told = {k: v for k, v in summary.items() if isinstance(v, int | float | str)}
+    _metrics.write_labels(ws, campaign, told | pulled)
     return summary
 
 
@@ -63,3 +80,12 @@ def label_close(root: str, campaign: str, method: str = "dawid_skene") -> dict[s
 def _table(campaign: str, found: dict[str, Any]) -> None:
     told = {k: v for k, v in found.items() if isinstance(v, int | float | str)}
     artifacts.create_table_artifact(key="label", table=[told], description=f"Labels of {campaign}")
+
+
+def open_campaigns(ws: Workspace) -> list[str]:
+    """Return the campaigns that lie on a Label Studio and are not closed, by name."""
+    from labeling.studio import Ledger
+
+    names = sorted(p.parent.name for p in (ws.root / "labels").glob("*/label_studio.json"))
+    ledgers = {name: Ledger.read(ws, name) for name in names}
+    return [n for n, found in ledgers.items() if found is not None and not found.closed]

@@ -61,10 +61,10 @@ def backfill(
     if schedule:
         return told | {"state": "Scheduled", "runs": scheduled(ws, found.as_text(), model_id)}
     from flows import _days
+    from flows._prefect import run_here
     from flows.backfill import backfill as flow
 
-    state: Any = flow(str(ws.root), found.as_text(), model_id, return_state=True)
-    ended = _days.outcome(state)
+    ended = _days.outcome(run_here(flow, str(ws.root), found.as_text(), model_id))
     return told | {key: ended[key] for key in ("state", "published", "missing")}
 
 

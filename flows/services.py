@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import _processes, deployments
+from flows import _processes, automations, deployments
 from pipeline import cores, store
 from pipeline.errors import InputError, TruckCounterError
 from pipeline.progress import note
@@ -30,32 +30,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-HEARTBEAT_S = 30
-ZOMBIES: Row = {
-    "name": "runs without a heartbeat have crashed",
-    "description": "A run whose process died silently ends, so that it can be run again.",
-    "enabled": True,
-    "trigger": {
-        "type": "event",
-        "posture": "Proactive",
-        "match": {"prefect.resource.id": ["prefect.flow-run.*"]},
-        "for_each": ["prefect.resource.id"],
-        "after": ["prefect.flow-run.heartbeat"],
-        "expect": [
-            "prefect.flow-run.heartbeat",
-            "prefect.flow-run.Completed",
-            "prefect.flow-run.Failed",
-            "prefect.flow-run.Cancelled",
-            "prefect.flow-run.Crashed",
-            "prefect.flow-run.Incomplete",
-        ],
-        "threshold": 1,
-        "within": 3 * HEARTBEAT_S,
-    },
-    "actions": [
-        {"type": "change-flow-run-state", "state": "CRASHED", "message": "no heartbeat any more"}
-    ],
-}
 
 
 class Services:
@@ -83,7 +57,7 @@ class Services:
             "PREFECT_API_URL": f"{url}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(automations.HEARTBEAT_S),
             "TRUCK_COUNTER_ROOT": str(self.root),
         }
 
@@ -108,14 +82,23 @@ class Services:
             said = " ".join((done.stderr or done.stdout).split())[-400:]
             raise TruckCounterError(f"prefect {' '.join(arguments)} failed: {said}")
 
-    def ask(self, path: str, body: Row | None = None) -> Any:  # noqa: ANN401 - JSON
-        """Post to Prefect's interface; what exists already (409) is fine."""
+    def ask(self, path: str, body: Row | None = None, method: str = "POST") -> Any:  # noqa: ANN401
+        """Ask Prefect's interface and return its JSON; what exists already (409) is fine."""
         import httpx
 
-        answer = httpx.post(f"{self.url}/api/{path}", json=body or {}, timeout=30)
+        url, json = f"{self.url}/api/{path}", None if method == "GET" else body or {}
+        answer = httpx.request(method, url, json=json, timeout=30)
         if answer.status_code != httpx.codes.CONFLICT:
             answer.raise_for_status()
-        return answer.json()
+        return answer.json() if answer.content else None
+
+    def find(self, path: str) -> Row | None:
+        """Return what lies at a path of the interface; None where there is nothing."""
+        import httpx
+
+        answer = httpx.get(f"{self.url}/api/{path}", timeout=30)
+        found: Row | None = answer.json() if answer.is_success else None
+        return found
 
     def forget(self, name: str) -> None:
         """Drop a service's record."""
@@ -157,7 +140,7 @@ def _start_server(services: Services, port: int) -> None:
     _wait(services)
 
 
-def _wait(services: Services, seconds: float = 120.0) -> None:
+def _wait(services: Services, seconds: float = 300.0) -> None:
     import httpx
 
     until = time.monotonic() + seconds
@@ -177,15 +160,47 @@ def _make_known(services: Services, registry: Registry) -> None:
     limits = {f"decode-{socket.gethostname()}": cores.usable(), "label-studio": 4}
     for name, limit in limits.items():
         services.ask("v2/concurrency_limits/", {"name": name, "limit": limit, "active": True})
-    if not services.ask(
-        "automations/filter", {"automations": {"name": {"any_": [ZOMBIES["name"]]}}}
-    ):
-        services.ask("automations/", ZOMBIES)
+    _automate(services, _alert_block(services))
     zones = sorted({camera.timezone for camera in registry.entries})
     text = deployments.prefect_yaml(zones, str(services.root))
     path = services.folder / "prefect.yaml"
     store.write_bytes(path, text.encode())
     services.prefect("deploy", "--all", "--prefect-file", str(path))
+
+
+def _automate(services: Services, block_id: str | None) -> None:
+    """Make or bring up to date every automation, by its name."""
+    for wanted in automations.automations(block_id):
+        named = {"automations": {"name": {"any_": [wanted["name"]]}}}
+        known = services.ask("automations/filter", named)
+        if known:
+            services.ask(f"automations/{known[0]['id']}", wanted, method="PUT")
+        else:
+            services.ask("automations/", wanted)
+
+
+def _alert_block(services: Services) -> str | None:
+    """Keep the webhook of the settings on the server, encrypted; return its id, None without."""
+    from pipeline.settings import Settings
+
+    url = Settings().alert_url
+    if url is None:
+        return None
+    kind = services.ask("block_types/slug/webhook", method="GET")["id"]
+    found = {"block_schemas": {"block_type_id": {"any_": [kind]}}}
+    content: Row = {
+        "name": automations.BLOCK,
+        "block_type_id": kind,
+        "block_schema_id": services.ask("block_schemas/filter", found)[0]["id"],
+        "data": {"url": url.get_secret_value(), "headers": {"Content-Type": "application/json"}},
+    }
+    path = f"block_types/slug/webhook/block_documents/name/{automations.BLOCK}"
+    known = services.find(path)
+    if known is None:
+        return str(services.ask("block_documents/", content)["id"])
+    changed = {key: content[key] for key in ("block_schema_id", "data")}
+    services.ask(f"block_documents/{known['id']}", changed, method="PATCH")
+    return str(known["id"])
 
 
 def _start_label_studio(services: Services, port: int = 8080) -> None:

@@ -1,19 +1,19 @@
 """Labels → a model: ``train`` makes one and puts it in use, ``retrain`` keeps only a better one.
 
-A challenger replaces the champion only where it judges the same held-out labels better (a lower
-Brier score); the splice shows in the published rows' ``model_id`` and ``revision_reason``.
+A challenger stays out of use until it has judged the same held-out labels better than the champion
+(a lower Brier score) and has counted the champion's last days too. Its counts of those days and the
+factor between the two (``schemas.MODEL_CHANGES``) are then published together.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from flows import _steps
-from flows._prefect import artifacts, flow
-from pipeline import daily, schemas, store
-from pipeline.errors import InputError
+from flows import _champion, _days, _steps
+from flows._prefect import Completed, State, artifacts, emit_event, flow
+from flows._runners import task_runner
+from pipeline import daily
 from pipeline.learning import checkpoints
-from pipeline.store import Workspace
 
 Row = dict[str, Any]
 
@@ -23,49 +23,97 @@ def train(
     root: str, campaigns: list[str], arch: str = "auto", epochs: int | None = None, seed: int = 0
 ) -> Row:
     """Train on campaigns' labels; return ``{"model_id"}``. Same labels and options, same model."""
-    return {"model_id": _steps.train_campaigns(root, campaigns, arch, epochs, seed)}
+    made = _steps.train_campaigns(root, campaigns, arch, epochs, seed, set_current=True)
+    return {"model_id": made}
 
 
-@flow(name="retrain")
+@flow(name="retrain", task_runner=task_runner())
 def retrain(
     root: str,
-    campaigns: list[str],
-    held_out: list[str],
+    campaigns: list[str] | None = None,
+    held_out: list[str] | None = None,
     enough: int = 200,
+    days_back: int = 28,
     arch: str = "auto",
     epochs: int | None = None,
-) -> Row:
-    """Train a challenger once there are ``enough`` new labels; keep the better of the two.
+) -> State[Row]:
+    """Train a challenger when labels or drift say so; put it in use only if it is better.
 
     Args:
         root: the workspace.
-        campaigns: what to learn from.
-        held_out: campaigns both are judged by; none may be among ``campaigns``.
-        enough: resolved labels beyond those of the champion from which on it is worth trying.
+        campaigns: what to learn from; none named: all that have labels and do not judge.
+        held_out: what both models are judged by; none named: those called ``held-out…``.
+        enough: new resolved labels from which on it is worth trying; with drift, one is.
+        days_back: published days in which drift is looked for, and over which the splice goes.
         arch: network, as of ``truck-counter train``.
         epochs: passes over the pictures.
     """
-    if both := sorted(set(campaigns) & set(held_out)):
-        raise InputError(f"campaign {both[0]!r} is to teach and to judge.", "Name it once.")
     ws, _ = _steps.world(root)
+    if not ws.current_model.is_file():
+        return Completed(message="there is no model yet: truck-counter train", data={})
     champion = daily.model_in_use(ws)
-    new = resolved_labels(ws, campaigns) - checkpoints.load_card(ws, champion)["labels"]["n"]
-    result: Row = {"champion": champion, "new_labels": new, "challenger": None}
-    if new < enough:
-        return result | {"model_id": champion, "why": f"{new} new label(s), fewer than {enough}"}
-    challenger = _steps.train_campaigns(root, campaigns, arch, epochs, 0)
-    scores = {m: _steps.brier(root, m, held_out) for m in (champion, challenger)}
-    kept = challenger if scores[challenger] < scores[champion] else champion
-    checkpoints.set_current(ws, kept)
+    found = _champion.case(ws, champion, campaigns or (), held_out or (), days_back)
+    result: Row = {
+        "champion": champion,
+        "challenger": None,
+        "model_id": champion,
+        "new_labels": found.new_labels,
+        "drift": {c: [str(day) for day in days] for c, days in found.drift.items()},
+        "missing": [],
+    }
+    if why := found.why_not(enough):
+        return Completed(message=why, data=result | {"why": why})
+    challenger = _steps.train_campaigns(root, found.campaigns, arch, epochs, 0, set_current=False)
+    scores = {m: _steps.brier(root, m, found.held_out) for m in (champion, challenger)}
     why = ", ".join(f"{m} Brier {score:.4f}" for m, score in scores.items())
-    artifacts.create_markdown_artifact(key="retrain", markdown=f"# in use: {kept}\n\n{why}")
-    return result | {"challenger": challenger, "model_id": kept, "why": why}
+    result |= {"challenger": challenger, "scores": scores, "why": why}
+    if challenger == champion or scores[challenger] >= scores[champion]:
+        _show(result)
+        return Completed(message=f"{champion} stays: {why}", data=result)
+    return _replaced(root, result, days_back)
 
 
-def resolved_labels(ws: Workspace, campaigns: list[str]) -> int:
-    """Count the labels of campaigns that say truck or no truck."""
-    tables = [
-        store.read_table(ws.campaign_labels(name) / "labels.parquet", schemas.LABELS)
-        for name in campaigns
+def _replaced(root: str, result: Row, days_back: int) -> State[Row]:
+    """Count the splice's days by the challenger, put it in use, publish both at once.
+
+    Whatever is cut short is taken up again: the model in use changes only after the counting, and
+    the next publication of any flow publishes what this one did not.
+    """
+    ws, registry = _steps.world(root)
+    champion, challenger = result["champion"], result["challenger"]
+    days = _champion.splice_days(ws, registry, champion, challenger, days_back)
+    missing = _days.gathered("retrain", _days.submitted(root, days, challenger))
+    checkpoints.set_current(ws, challenger)
+    published = _steps.publish_counts(root) if days else {"rows": 0, "as_of": None}
+    result |= {"model_id": challenger, "published": published["rows"], "missing": missing}
+    result["splice"] = _splice(ws.root, champion, challenger)
+    _show(result)
+    emit_event(
+        event="truck-counter.model.replaced",
+        resource={"prefect.resource.id": f"truck-counter.model.{challenger}"},
+        payload={"champion": champion, "why": result["why"]},
+    )
+    return _days.ending(result, failed=bool(missing))
+
+
+def _splice(root: Any, champion: str, challenger: str) -> list[Row]:  # noqa: ANN401 - a path
+    """Return the published factors from one model to the other, JSON-able."""
+    from pipeline.publish import read_model_changes
+
+    table = read_model_changes(root)
+    rows = table[(table["old_model_id"] == champion) & (table["new_model_id"] == challenger)]
+    keys = ["camera_id", "movement", "days", "factor", "factor_lo", "factor_hi"]
+    return [{str(k): _plain(v) for k, v in row.items()} for row in rows[keys].to_dict("records")]
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell
+    return None if value != value else value  # NaN is no JSON
+
+
+def _show(result: Row) -> None:
+    lines = [f"# in use: {result['model_id']}", "", result["why"], ""]
+    lines += [
+        f"* {s['camera_id']} {s['movement']}: new ÷ old = {s['factor']} over {s['days']} day(s)"
+        for s in result.get("splice", ())
     ]
-    return sum(table.num_rows - table["label"].null_count for table in tables)
+    artifacts.create_markdown_artifact(key="retrain", markdown="\n".join(lines))

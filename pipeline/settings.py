@@ -19,3 +19,4 @@ class Settings(BaseSettings):
     root: Path = Path("data")
     label_studio_url: str | None = None
     label_studio_api_key: SecretStr | None = None
+    alert_url: SecretStr | None = None

@@ -66,9 +66,15 @@ def train_images(
 
 
 def train_campaigns(
-    ws: Workspace, campaigns: Sequence[str], options: TrainOptions | None = None
+    ws: Workspace,
+    campaigns: Sequence[str],
+    options: TrainOptions | None = None,
+    *,
+    set_current: bool = True,
 ) -> str:
     """Train on the resolved labels of campaigns; return the model's id and make it current.
+
+    Without ``set_current`` the model in use stays in use: a challenger is judged first.
 
     Raises:
         NotFoundError: a campaign, its frames or its labels are not there.
@@ -79,7 +85,7 @@ def train_campaigns(
     background = recipes.resolve(options, "footage", 1).background
     labelled = dataset.from_campaigns(ws, campaigns, size, background=bool(background))
     resolved = recipes.resolve(options, "footage", len(labelled))
-    return _train(ws, labelled, resolved, "footage", campaigns)
+    return _train(ws, labelled, resolved, "footage", campaigns, set_current=set_current)
 
 
 def model_id_of(labelled: Labelled, options: TrainOptions) -> str:
@@ -94,11 +100,26 @@ def _train(
     options: TrainOptions,
     kind: Kind,
     campaigns: Sequence[str] = (),
+    *,
+    set_current: bool = True,
 ) -> str:
     model_id = model_id_of(labelled, options)
-    if (ws.model(model_id) / checkpoints.CARD).is_file():
+    if not (ws.model(model_id) / checkpoints.CARD).is_file():
+        _teach(ws, labelled, options, kind, model_id, campaigns)
+    if set_current:
         checkpoints.set_current(ws, model_id)
-        return model_id
+    return model_id
+
+
+def _teach(
+    ws: Workspace,
+    labelled: Labelled,
+    options: TrainOptions,
+    kind: Kind,
+    model_id: str,
+    campaigns: Sequence[str],
+) -> None:
+    """Train and save what is not there yet."""
     course = _Course(ws, labelled, options, kind, model_id)
     started = time.monotonic()
     net, held_out, parts = course.cross_fitted() if options.rounds else course.split_once()
@@ -107,9 +128,7 @@ def _train(
     card["campaigns"] = {name: lineage.digest_of(path) for name, path in labels.items()}
     card["seconds"] = round(time.monotonic() - started, 1)
     checkpoints.save_model(ws, model_id, net, card)
-    checkpoints.set_current(ws, model_id)
     course.tidy()
-    return model_id
 
 
 class _Course:

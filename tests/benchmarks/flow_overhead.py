@@ -24,6 +24,7 @@ import datetime as dt, sys
 from pathlib import Path
 from pipeline import cameras, daily
 from pipeline.ingest import ingest
+from pipeline.pages.report import write_report
 from pipeline.publish import publish
 from pipeline.store import Workspace
 ws = Workspace(Path(sys.argv[1])); registry = cameras.load(ws.cameras_toml)
@@ -32,6 +33,7 @@ ingest(ws, registry, (), day, day)
 days = daily.camera_days(ws, registry, (), day, day)
 daily.count_days(ws, registry, days, daily.model_in_use(ws))
 publish(ws, registry)
+write_report(ws, registry)
 """
 
 

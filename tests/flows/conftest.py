@@ -232,7 +232,7 @@ class Server:
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -243,7 +243,7 @@ class Server:
         response.raise_for_status()
         return response.json()
 
-    def wait_for(self, runs: list[str], seconds: float = 180) -> list[dict[str, object]]:
+    def wait_for(self, runs: list[str], seconds: float = 600) -> list[dict[str, object]]:
         """Wait until every run has ended; return them."""
         until = time.monotonic() + seconds
         while True:
@@ -256,7 +256,7 @@ class Server:
             time.sleep(0.5)
 
 
-def wait_until_healthy(server: Server, seconds: float = 90) -> None:
+def wait_until_healthy(server: Server, seconds: float = 300) -> None:
     until = time.monotonic() + seconds
     while True:
         with contextlib.suppress(httpx.HTTPError):

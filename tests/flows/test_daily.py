@@ -16,7 +16,7 @@ def run(root: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProce
     env = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
     command = [sys.executable, "-m", "flows.cli", *arguments, "--root", str(root)]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=240, check=False, env=env
+        command, capture_output=True, text=True, timeout=600, check=False, env=env
     )
     assert done.returncode == code, done.stderr
     return done
@@ -26,14 +26,17 @@ def tables(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.parquet")}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_a_day_is_counted_a_failed_camera_fails_alone_and_twice_changes_nothing(
     world: Path,
 ) -> None:
     (world / "clips").mkdir()
     (world / "clips" / "east").write_text("in the way")
-    done = run(world, "run", "daily", "--day", "2026-03-02", "--json")
+    done = run(world, "run", "daily", "--day", "2026-03-02", "--json", code=1)
     assert done.stdout.count("\n") == 1
+    told = [line for line in done.stderr.splitlines() if line.startswith("incomplete: ")]
+    assert len(told) == 1
+    assert told[0].startswith("incomplete: east 2026-03-02: ingest failed: ")
     first = json.loads(done.stdout)
     assert first["state"] == "Incomplete"
     assert [(m["camera"], m["what"]) for m in first["missing"]] == [("east", "ingest failed")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -80,6 +81,22 @@ def test_a_hole_makes_the_days_after_it_due_again(world: Path) -> None:
     assert backlog(world).as_text()["west"] == ["2026-03-03", "2026-03-04"]
 
 
+def test_a_day_whose_forerunner_changed_after_it_was_counted_is_due_again(world: Path) -> None:
+    """March first and February after it must end as February and then March."""
+    ws = Workspace(world)
+    for day in range(3):
+        counted(ws, "west", FIRST + dt.timedelta(days=day))
+    hours = ws.counts_hourly("west", FIRST, "bright")
+    hours.parent.mkdir(parents=True)
+    hours.write_bytes(b"")
+    assert "west" not in backlog(world).as_text()
+    when = hours.stat().st_mtime + 60
+    os.utime(hours, (when, when))
+    assert backlog(world).as_text()["west"] == ["2026-03-03", "2026-03-04"]
+    second = FIRST + dt.timedelta(days=1)  # also where the change lies before the range
+    assert backlog(world, first=second).as_text()["west"] == ["2026-03-03", "2026-03-04"]
+
+
 def test_footage_that_came_after_the_count_makes_its_day_due(world: Path) -> None:
     ws = Workspace(world)
     for day in range(3):
@@ -117,3 +134,45 @@ def test_days_that_taught_the_model_are_left_out(world: Path) -> None:
     assert found.as_text()["west"] == ["2026-03-04"]
     assert found.taught == 2
     assert len(found.as_text()["east"]) == 3
+
+
+def a_year_done(ws: Workspace, tools: ModuleType, zones: dict[str, str]) -> None:
+    """Leave 365 days of footage (empty files) with counts and a publication that are newer."""
+    from pipeline.localtime import local_instant
+
+    tools.write_cameras(ws.root, zones)
+    write_json(ws.model("bright") / "card.json", {"model_id": "bright"})
+    ws.current_model.write_text("bright\n")
+    for camera_id, timezone in zones.items():
+        folder = ws.root / "footage" / camera_id
+        folder.mkdir(parents=True)
+        for n in range(365):
+            day = dt.date(2025, 3, 2) + dt.timedelta(days=n)
+            start = local_instant(day, 12 * 60, timezone)
+            (folder / f"{start:%Y-%m-%dT%H%M%S+0000}.mp4").touch()
+            counted(ws, camera_id, day)
+    ws.vintages.mkdir(parents=True)
+    path = ws.vintages / "20260601T000000.000000Z.parquet"
+    path.touch()
+    later = path.stat().st_mtime + 60
+    os.utime(path, (later, later))
+
+
+def test_a_year_of_four_cameras_that_is_done_is_told_so_in_seconds(
+    tmp_path: Path, tools: ModuleType
+) -> None:
+    """1,460 camera-days, by the command's CPU time, so that a busy machine does not matter."""
+    import resource
+    import subprocess
+    import sys
+
+    ws, cameras_ = Workspace(tmp_path), {f"c{i}": "America/Chicago" for i in range(4)}
+    a_year_done(ws, tools, cameras_)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "flows.cli", "backfill", "--root", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.stdout.startswith("nothing to do: 1460 camera-day(s) are counted"), done.stdout
+    assert now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime < 10
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before

@@ -66,7 +66,7 @@ def server(
         yield made
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_deployed_scheduled_and_run_by_a_worker(server: Any, world: Path) -> None:
     import pandas as pd
 

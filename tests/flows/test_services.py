@@ -79,7 +79,7 @@ def test_a_taken_port_is_named(world: Path) -> None:
 
 def truck_counter(root: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "flows.cli", *arguments, "--root", str(root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,0 +1,119 @@
+"""Whether to train a challenger, what it may learn from, and where the splice is measured.
+
+The champion is the model in use. A challenger is worth training once there are enough new labels,
+or as soon as there is any while the champion's published days drift. Both are judged by the same
+held-out labels, from which neither may have learned.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flows import _watch, due
+from pipeline import schemas, store
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.cameras import Registry
+    from pipeline.store import Workspace
+
+Row = dict[str, Any]
+
+HELD_OUT = "held-out"
+"""Campaigns whose name begins so judge, unless others are named; they never teach."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What speaks for a challenger: its teachers, its judges, new labels, days that drift."""
+
+    campaigns: list[str]
+    held_out: list[str]
+    new_labels: int
+    drift: dict[str, list[dt.date]]
+
+    def why_not(self, enough: int) -> str:
+        """Say why no challenger is trained; empty where one should be.
+
+        >>> Case(["a"], ["held-out"], 12, {}).why_not(enough=200)
+        '12 new label(s), fewer than 200, and no drift'
+        """
+        if not self.campaigns or not self.held_out:
+            lacking = "labels to learn from" if self.held_out else "held-out campaign to judge by"
+            return f"there is no {lacking}"
+        if self.new_labels >= enough or (self.drift and self.new_labels > 0):
+            return ""
+        drifts = f"drift of {', '.join(self.drift)}" if self.drift else "no drift"
+        return f"{self.new_labels} new label(s), fewer than {enough}, and {drifts}"
+
+
+def case(
+    ws: Workspace,
+    champion: str,
+    campaigns: Sequence[str],
+    held_out: Sequence[str],
+    days_back: int,
+) -> Case:
+    """Gather what speaks for a challenger to ``champion``; see ``flows.train.retrain``.
+
+    Raises:
+        InputError: a campaign is to teach and to judge, or the champion learned from a judge.
+    """
+    labelled = labelled_campaigns(ws)
+    judges = list(held_out) or [c for c in labelled if c.startswith(HELD_OUT)]
+    teachers = list(campaigns) or [
+        c for c in labelled if c not in judges and not c.startswith(HELD_OUT)
+    ]
+    card = store.read_json(ws.model(champion) / "card.json")
+    for taught, by in ((teachers, "the challenger"), (card.get("campaigns", {}), champion)):
+        if both := sorted(set(taught) & set(judges)):
+            raise InputError(
+                f"campaign {both[0]!r} is to judge, and teaches {by}.",
+                "Hold another campaign out: frames of other days, never trained on.",
+            )
+    new = resolved_labels(ws, teachers) - int(card.get("labels", {}).get("n", 0))
+    return Case(teachers, judges, new, _watch.drifting(_recent(ws, champion, days_back)))
+
+
+def labelled_campaigns(ws: Workspace) -> list[str]:
+    """Return the campaigns that have labels, by name."""
+    return sorted(path.parent.name for path in (ws.root / "labels").glob("*/labels.parquet"))
+
+
+def resolved_labels(ws: Workspace, campaigns: Sequence[str]) -> int:
+    """Count the frames of campaigns that people said to be truck or no truck."""
+    frames: set[str] = set()
+    for name in campaigns:
+        table = store.read_table(ws.campaign_labels(name) / "labels.parquet", schemas.LABELS)
+        said = zip(table["frame_id"].to_pylist(), table["label"].to_pylist(), strict=True)
+        frames |= {frame for frame, label in said if label is not None}
+    return len(frames)
+
+
+def splice_days(
+    ws: Workspace, registry: Registry, champion: str, challenger: str, days_back: int
+) -> dict[str, list[str]]:
+    """Return the days, as text per camera, on which both models' counts are to be compared.
+
+    They are the newest ``days_back`` days that the champion has published, without those that
+    taught the challenger: on them it would look better than it is.
+    """
+    taught = due.taught_days(ws, registry, challenger)
+    found: dict[str, set[str]] = {}
+    for row in _recent(ws, champion, days_back):
+        camera, day = row["camera_id"], _watch.day_of(row)
+        if camera in registry.ids and day not in taught.get(camera, ()):
+            found.setdefault(camera, set()).add(str(day))
+    return {camera: sorted(days) for camera, days in sorted(found.items())}
+
+
+def _recent(ws: Workspace, champion: str, days_back: int) -> list[Row]:
+    """Return the champion's published rows of the newest ``days_back`` published days."""
+    if not ws.daily_counts.is_file():
+        return []
+    rows = [r for r in store.read_table(ws.daily_counts).to_pylist() if r["model_id"] == champion]
+    newest = max((_watch.day_of(row) for row in rows), default=dt.date.min)
+    return [r for r in rows if (newest - _watch.day_of(r)).days < days_back]

@@ -1,0 +1,81 @@
+"""What Prefect's server does by itself: end runs that died silently, send alerts on.
+
+An alert goes to ``TRUCK_COUNTER_ALERT_URL`` (a webhook that takes ``{"text": …}``, as chat services
+do), kept on the server in an encrypted block; without one it stays an event on Prefect's pages, a
+line in the log and an artifact. ``truck-counter up`` makes all of this known over HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Row = dict[str, Any]
+
+MISSING = "truck-counter.day.missing"
+COVERAGE = "truck-counter.coverage.drop"
+DRIFT = "truck-counter.drift"
+CRASHED = "prefect.flow-run.Crashed"
+
+BLOCK = "truck-counter-alerts"
+HEARTBEAT_S = 30
+ZOMBIES: Row = {
+    "name": "runs without a heartbeat have crashed",
+    "description": "A run whose process died silently ends, so that it can be run again.",
+    "enabled": True,
+    "trigger": {
+        "type": "event",
+        "posture": "Proactive",
+        "match": {"prefect.resource.id": ["prefect.flow-run.*"]},
+        "for_each": ["prefect.resource.id"],
+        "after": ["prefect.flow-run.heartbeat"],
+        "expect": [
+            "prefect.flow-run.heartbeat",
+            "prefect.flow-run.Completed",
+            "prefect.flow-run.Failed",
+            "prefect.flow-run.Cancelled",
+            "prefect.flow-run.Crashed",
+            "prefect.flow-run.Incomplete",
+        ],
+        "threshold": 1,
+        "within": 3 * HEARTBEAT_S,
+    },
+    "actions": [
+        {"type": "change-flow-run-state", "state": "CRASHED", "message": "no heartbeat any more"}
+    ],
+}
+
+_TOLD = {
+    MISSING: ("a day is missing", "{{ event.payload.text }}"),
+    COVERAGE: ("a camera sees less than it used to", "{{ event.payload.text }}"),
+    DRIFT: ("a camera drifts from what its model learned", "{{ event.payload.text }}"),
+    CRASHED: ("a run has crashed", "run {{ event.resource.name }} crashed"),
+}
+
+
+def automations(block_id: str | None) -> list[Row]:
+    """Return every automation; ``block_id`` names the webhook that alerts go to, None: nowhere."""
+    return [ZOMBIES, *(_alert(event, block_id) for event in _TOLD)]
+
+
+def _alert(event: str, block_id: str | None) -> Row:
+    name, text = _TOLD[event]
+    action: Row = {"type": "do-nothing"}
+    if block_id is not None:
+        words = text.replace(" }}", " | tojson }}") if text.startswith("{{") else f'"{text}"'
+        payload = f'{{"text": {words}}}'
+        action = {"type": "call-webhook", "block_document_id": block_id, "payload": payload}
+    return {
+        "name": f"truck-counter: {name}",
+        "description": f"{event} → the alert channel" if block_id else f"{event}: no channel set",
+        "enabled": True,
+        "trigger": {
+            "type": "event",
+            "posture": "Reactive",
+            "match": {"prefect.resource.id": ["truck-counter.camera.*", "prefect.flow-run.*"]},
+            "for_each": ["prefect.resource.id"],
+            "expect": [event],
+            "threshold": 1,
+            "within": 0,
+        },
+        "actions": [action],
+    }

@@ -1,0 +1,226 @@
+"""Champion and challenger: who teaches, who judges, what replaces what, and the splice."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import _champion
+from pipeline import cameras, daily, schemas, store
+from pipeline.errors import InputError
+from pipeline.store import Workspace
+
+NOON = dt.datetime(2026, 3, 2, 18, tzinfo=dt.UTC)  # 12:00 in Chicago
+
+
+def labelled(ws: Workspace, campaign: str, n: int, *, unresolved: int = 0, day: int = 0) -> None:
+    """Leave a campaign of ``n`` resolved frames of camera west, ``day`` days after 2 March."""
+    names = [f"{campaign}-{i}" for i in range(n + unresolved)]
+    at = NOON + dt.timedelta(days=day)
+    frames = [
+        {
+            **dict.fromkeys(("clip_id", "path", "background_path", "batch"), ""),
+            "frame_id": name,
+            "camera_id": "west",
+            "zone": "exit",
+            "captured_at": at + dt.timedelta(seconds=i % 50),
+            "offset_s": float(i % 50),
+            "why_chosen": "random",
+            "weight": 1.0,
+        }
+        for i, name in enumerate(names)
+    ]
+    labels = [
+        {
+            "frame_id": name,
+            "label": None if i >= n else "truck" if i % 2 else "no_truck",
+            "p_truck": 0.5,
+            "n_annotations": 3,
+            "agreement": 1.0,
+            "method": "majority",
+        }
+        for i, name in enumerate(names)
+    ]
+    path = ws.campaign_frames(campaign) / "frames.parquet"
+    store.write_table(path, store.table_of(frames, schemas.FRAMES), schemas.FRAMES)
+    path = ws.campaign_labels(campaign) / "labels.parquet"
+    store.write_table(path, store.table_of(labels, schemas.LABELS), schemas.LABELS)
+
+
+def test_only_named_judges_judge_and_all_others_teach(world: Path) -> None:
+    ws = Workspace(world)
+    labelled(ws, "spring", 150, unresolved=7)
+    labelled(ws, "summer", 90)
+    labelled(ws, "held-out-may", 30)
+    found = _champion.case(ws, "bright", (), (), 28)
+    assert (found.campaigns, found.held_out) == (["spring", "summer"], ["held-out-may"])
+    assert found.new_labels == 150 + 90 - 200  # the champion's card says 200
+    assert found.why_not(200) == "40 new label(s), fewer than 200, and no drift"
+    assert found.why_not(40) == ""
+    named = _champion.case(ws, "bright", ("summer",), ("spring",), 28)
+    assert (named.campaigns, named.held_out) == (["summer"], ["spring"])
+
+
+def test_drift_makes_one_new_label_enough_and_none_too_few() -> None:
+    drift = {"gate": [dt.date(2026, 3, 2)]}
+    assert _champion.Case(["a"], ["held-out"], 1, drift).why_not(200) == ""
+    said = _champion.Case(["a"], ["held-out"], 0, drift).why_not(200)
+    assert said == "0 new label(s), fewer than 200, and drift of gate"
+    assert "held-out campaign" in _champion.Case(["a"], [], 999, drift).why_not(200)
+
+
+def test_a_judge_may_have_taught_neither(world: Path) -> None:
+    ws = Workspace(world)
+    labelled(ws, "spring", 10)
+    with pytest.raises(InputError, match=r"'spring' is to judge, and teaches the challenger"):
+        _champion.case(ws, "bright", ("spring",), ("spring",), 28)
+    card = ws.model("bright") / "card.json"
+    store.write_json(card, store.read_json(card) | {"campaigns": {"spring": ""}})
+    with pytest.raises(InputError, match=r"'spring' is to judge, and teaches bright"):
+        _champion.case(ws, "bright", ("summer",), ("spring",), 28)
+
+
+def test_without_a_model_there_is_nothing_to_challenge(world: Path) -> None:
+    from flows.train import retrain
+
+    Workspace(world).current_model.unlink()
+    ended = retrain.fn(str(world))
+    assert (ended.is_completed(), ended.message) == (
+        True,
+        "there is no model yet: truck-counter train",
+    )
+
+
+def count_all(ws: Workspace) -> None:
+    from pipeline.ingest import ingest
+    from pipeline.publish import publish
+
+    registry = cameras.load(ws.cameras_toml)
+    ingest(ws, registry)
+    daily.count_days(ws, registry, daily.camera_days(ws, registry), "bright")
+    publish(ws, registry)
+
+
+def challenger_of(ws: Workspace, campaign: str) -> str:
+    """Leave a model that is the champion under another name, taught by ``campaign``."""
+    shutil.copytree(ws.model("bright"), ws.model("brighter"))
+    card = store.read_json(ws.model("bright") / "card.json")
+    told: dict[str, Any] = {
+        "model_id": "brighter",
+        "label_set_id": "new",
+        "campaigns": {campaign: ""},
+    }
+    told["labels"] = {"truck": 250, "n": 500}
+    store.write_json(ws.model("brighter") / "card.json", card | told)
+    return "brighter"
+
+
+def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Call the tasks as plain functions: what is tested is their order and what they leave."""
+    import logging
+
+    from flows import _days, _steps, train
+
+    def submitted(root: str, days: dict[str, list[str]], model_id: str) -> dict[str, Any]:
+        ws = Workspace(Path(root))
+        registry = cameras.load(ws.cameras_toml)
+        dates = [(c, dt.date.fromisoformat(day)) for c in days for day in days[c]]
+        wanted = [daily.CameraDay(registry.camera(c, day), day) for c, day in dates]
+        daily.count_days(ws, registry, wanted, model_id)
+        assert ws.current_model.read_text().strip() == "bright", "counted before it is in use"
+        return {}
+
+    monkeypatch.setattr(_days, "submitted", submitted)
+    monkeypatch.setattr(_days, "gathered", lambda kind, work: [])
+    monkeypatch.setattr(_steps, "publish_counts", _steps.publish_counts.fn)
+    monkeypatch.setattr(_steps, "get_run_logger", logging.getLogger)
+    monkeypatch.setattr(train.artifacts, "create_markdown_artifact", lambda **_: None)
+    monkeypatch.setattr(train, "emit_event", lambda **_: None)
+
+
+@pytest.fixture
+def contest(world: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workspace, dict[str, float]]:
+    """A workspace counted by a champion, a challenger that trains at once, and their scores."""
+    from flows import _steps
+
+    without_prefect(monkeypatch)
+    ws = Workspace(world)
+    count_all(ws)
+    labelled(ws, "spring", 500, day=0)
+    labelled(ws, "held-out", 30, day=1)
+    scores = {"bright": 0.20, "brighter": 0.10}
+
+    def train(root: str, campaigns: list[str], *knobs: Any, set_current: bool) -> str:
+        assert not set_current, "a challenger is judged before it is put in use"
+        assert ws.current_model.read_text().strip() == "bright"
+        return challenger_of(ws, campaigns[0])
+
+    monkeypatch.setattr(_steps, "train_campaigns", train)
+    monkeypatch.setattr(_steps, "brier", lambda root, model, held_out: scores[model])
+    return ws, scores
+
+
+def test_a_better_challenger_replaces_and_the_splice_is_published(
+    contest: tuple[Workspace, dict[str, float]],
+) -> None:
+    from flows._days import outcome
+    from flows.train import retrain
+    from pipeline.publish import read_daily_counts, read_model_changes
+
+    ws, _ = contest
+    ended = outcome(retrain.fn(str(ws.root)))
+    assert (ended["state"], ended["champion"], ended["model_id"]) == (
+        "Completed",
+        "bright",
+        "brighter",
+    )
+    assert ws.current_model.read_text().strip() == "brighter"
+    # 2 March taught the challenger at west, so the splice goes over 3 and 4 March there.
+    changes = read_model_changes(ws.root).set_index("camera_id")
+    assert changes["days"].to_dict() == {"west": 2, "east": 3}
+    assert changes["factor"].to_dict() == {"west": 1.0, "east": 1.0}  # it counts the same
+    assert [s["camera_id"] for s in ended["splice"]] == ["east", "west"]
+    rows = read_daily_counts(ws.root)
+    assert (rows["model_id"] == "brighter").sum() == 5
+    again = outcome(retrain.fn(str(ws.root)))
+    assert (again["challenger"], again["model_id"]) == (None, "brighter")
+
+
+def test_a_challenger_that_is_not_better_changes_nothing(
+    contest: tuple[Workspace, dict[str, float]],
+) -> None:
+    from flows._days import outcome
+    from flows.train import retrain
+
+    ws, scores = contest
+    scores["brighter"] = scores["bright"]
+    published = sorted(ws.vintages.iterdir())
+    ended = outcome(retrain.fn(str(ws.root)))
+    assert (ended["model_id"], ended["challenger"]) == ("bright", "brighter")
+    assert ws.current_model.read_text().strip() == "bright"
+    assert sorted(ws.vintages.iterdir()) == published
+
+
+def test_a_drifting_day_opens_one_audit_batch_a_week(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import _steps, _watch
+
+    without_prefect(monkeypatch)
+    ws = Workspace(world)
+    count_all(ws)
+    day = dt.date(2026, 3, 3)
+    name = _watch.audit_campaign("west", day)
+    made = _steps.open_audit.fn(str(world), name, "west", str(day), str(day))
+    assert made["frames"] > 0
+    assert made["windows"] == 3  # the minute of footage holds three of 20 s
+    frames = store.read_table(ws.campaign_frames(name) / "frames.parquet").to_pylist()
+    assert {f["captured_at"].astimezone(dt.UTC).date() for f in frames} == {day}
+    later = day + dt.timedelta(days=1)
+    assert _watch.audit_campaign("west", later) == name
+    again = _steps.open_audit.fn(str(world), name, "west", str(later), str(later))
+    assert again == {"frames": 0, "windows": 0, "sent": 0}
