@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import exposure, localtime, schemas, store
+from pipeline import audits, exposure, localtime, schemas, store
 from pipeline.domain import Camera, Span
 from pipeline.errors import NotFoundError
 from pipeline.progress import track
@@ -146,6 +146,7 @@ def count_day(ws: Workspace, camera_day: CameraDay, model_id: str) -> list[Row]:
         profile=_profile(ws, camera, day, model_id),
         hour_of_week=[_hour_of_week(start, camera.timezone) for start, _ in hours],
     )
+    result = audits.debiased(ws, camera, day, model_id, result)
     return _write(ws, camera_day, card, clips, result)
 
 
