@@ -178,4 +178,5 @@ def _correction(ws: Workspace, camera: str, day: dt.date, model_id: str, movemen
 
     path = ws.counts(camera, day, model_id).with_suffix(".json")
     told = store.read_json(path)["arithmetic"].get(movement, []) if path.is_file() else []
-    return sum(value for label, value in told if value and label.startswith(audit.CORRECTED))
+    added = (value for label, value in told if value and label.startswith(audit.CORRECTED))
+    return float(sum(added))

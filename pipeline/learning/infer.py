@@ -2,6 +2,8 @@
 
 One decoding pass per clip at the camera's ``sample_hz``. Pixels live for one block of at most
 300 s, whose median is the background its crops are shown with: memory does not grow with the clip.
+A sparse camera (:func:`pipeline.sampling.is_sparse`) is read at keyframes, which cost next to
+nothing, the background included, and in a few dense bursts, which say how long trucks stay.
 Where clips overlap, the earlier one speaks. The file is a function of clips, registry entry and
 model; what it was made from stands beside it, and the same again decodes nothing.
 """
@@ -20,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import localtime, store, view
+from pipeline import localtime, sampling, store, view
 from pipeline.footage import video
 from pipeline.learning import checkpoints, engines, pictures
 from pipeline.learning.calibration import Calibration
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from pipeline.learning.engines import Engine
 
 RULES = 1  # raised when equal inputs would give other scores
+SPARSE_RULES = 1  # the same for sparse cameras alone
+_LEAST_QUIET = 9
 
 
 @dataclass(frozen=True)
@@ -132,13 +136,13 @@ def _clip_rows(
     size = (clip["width_px"], clip["height_px"])
     crops = {zone.name: view.Crop.of(zone, *size) for zone in camera.zones}
     stretches = view.blocks(clip["duration_s"])
-    wanted = _instants(camera.sample_hz, clip["duration_s"])
+    path = ws.root / clip["uri"]
+    wanted, quiet = _plan(camera, clip, path, stretches)
     at = started.timestamp() + wanted
     # A microsecond of slack: an overlapping clip must not repeat the very last instant.
     wanted = wanted[(at >= day[0]) & (at < day[1]) & (at > after + 1e-6)]
     slack = 0.5 * clip["duration_s"] / max(clip["frames_read"], 1)
-    path = ws.root / clip["uri"]
-    for stretch, block in _read_blocks(path, crops, stretches, wanted, slack, scorer):
+    for stretch, block in _read_blocks(path, crops, stretches, wanted, quiet, slack, scorer):
         inside = wanted[(wanted >= stretch[0]) & (wanted < stretch[1])]
         shown = np.searchsorted(np.array(block.offsets), inside + slack, side="right") - 1
         picked = [
@@ -162,14 +166,18 @@ def _read_blocks(
     crops: dict[str, view.Crop],
     stretches: Sequence[Span],
     wanted: NDArray[np.float64],
+    quiet: NDArray[np.float64],
     slack: float,
     scorer: Scorer,
 ) -> Iterator[tuple[Span, _Block]]:
-    """Decode a clip once; yield each block that holds wanted instants, when it is complete."""
+    """Decode a clip once; yield each block that holds wanted instants, when it is complete.
+
+    ``quiet`` are the instants, in order, whose median is the background.
+    """
     used = [s for s in stretches if ((wanted >= s[0]) & (wanted < s[1])).any()]
     if not used:
         return
-    quiet = np.array(sorted(t for s in used for t in view.background_offsets(s)))
+    quiet = np.concatenate([quiet[(quiet >= s[0]) & (quiet < s[1])] for s in used])
     box = view.union_box(list(crops.values()))
     block, current = _Block([], {n: [] for n in crops}, {n: [] for n in crops}), 0
     due = 0
@@ -190,6 +198,28 @@ def _read_blocks(
             block.crops[name].append(scorer.fitted(rgb))
     if block.offsets:
         yield used[current], block
+
+
+def _plan(
+    camera: Camera, clip: dict[str, Any], path: Path, stretches: Sequence[Span]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the instants to score and those of the background, in seconds after the start."""
+    if not sampling.is_sparse(camera.sample_hz):
+        quiet = np.array(sorted(t for s in stretches for t in view.background_offsets(s)))
+        return _instants(camera.sample_hz, clip["duration_s"]), quiet
+    keys = video.keyframe_offsets(path)
+    seed = int.from_bytes(hashlib.blake2b(str(clip["clip_id"]).encode(), digest_size=8).digest())
+    steady, dense = sampling.sparse(clip["duration_s"], camera.sample_hz, keys, seed)
+    shown = set(steady)
+    for start, end in stretches:  # a short clip has too few of them to tell the road from traffic
+        if sum(start <= t < end for t in steady) < _LEAST_QUIET:
+            spread = view.background_offsets((start, end), _LEAST_QUIET)
+            shown |= {_nearest(keys, t) for t in spread}
+    return np.array(sorted({*steady, *dense})), np.array(sorted(shown))
+
+
+def _nearest(keys: Sequence[float], instant: float) -> float:
+    return min(keys, key=lambda key: abs(key - instant), default=instant)
 
 
 def _instants(sample_hz: float, duration_s: float) -> NDArray[np.float64]:
@@ -222,6 +252,7 @@ def _made_from(
     """Digest what the scores depend on."""
     weights = (ws.model(model_id) / checkpoints.CARD).read_bytes() if model_id else b""
     zones = [(z.name, z.polygon) for z in camera.zones]
-    said = json.dumps([RULES, camera.sample_hz, camera.timezone, zones, clips, engine], default=str)
+    rules = [RULES, SPARSE_RULES] if sampling.is_sparse(camera.sample_hz) else RULES
+    said = json.dumps([rules, camera.sample_hz, camera.timezone, zones, clips, engine], default=str)
     digest = hashlib.blake2b(said.encode() + weights, digest_size=16).hexdigest()
     return {"made_from": digest}
