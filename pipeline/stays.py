@@ -90,8 +90,8 @@ def learned(
     judge = judged(list(dense.values()), classifier)
     found = {}
     for zone in camera.zones:
-        movement = [z.name for z in camera.zones if z.movement == zone.movement]
-        beside = [dense[name] for name in movement if name in dense]
+        abreast = [z.name for z in camera.zones if z.movement == zone.movement]
+        beside = [dense[name] for name in abreast if name in dense]
         own = [dense[zone.name]] if zone.name in dense else []
         stay, shared = _stay(own, judge), _stay(beside, judge)
         if stay is None and shared is not None:
