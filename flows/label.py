@@ -84,7 +84,7 @@ def _table(campaign: str, found: dict[str, Any]) -> None:
 
 def open_campaigns(ws: Workspace) -> list[str]:
     """Return the campaigns that lie on a Label Studio and are not closed, by name."""
-    from labeling.studio import Ledger
+    from labeling.ledger import Ledger
 
     names = sorted(p.parent.name for p in (ws.root / "labels").glob("*/label_studio.json"))
     ledgers = {name: Ledger.read(ws, name) for name in names}

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import aim, cores, exposure, localtime, schemas, store
+from pipeline import aim, audits, cores, exposure, localtime, schemas, stays, store
 from pipeline.domain import Camera, Span
 from pipeline.errors import NotFoundError
 from pipeline.progress import track
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.counting import (
         Classifier,
         DayCount,
+        Dwell,
         HourCount,
         MovementCount,
         Passage,
@@ -146,16 +147,20 @@ def count_day(ws: Workspace, camera_day: CameraDay, model_id: str) -> list[Row]:
     clips = clip_rows(ws, camera.id, day)
     zones = _zone_scores(ws, camera, day, model_id)
     hours = localtime.hour_spans(day, camera.timezone)
+    dwell, classifier = _stays(ws, camera, day, card)
+    if dwell:
+        zones = [stays.two_valued(one, classifier) for one in zones]
     result = counting.count_day(
         zones=zones,
         covered=covered_spans(clips),
         scheduled=localtime.scheduled_spans(camera, day),
         hours=hours,
-        classifier=_classifier(card),
-        params=counting.CountParams(looks=LOOKS),
+        classifier=classifier,
+        params=counting.CountParams(looks=LOOKS, dwell=dwell),
         profile=_profile(ws, camera, day, model_id),
         hour_of_week=[_hour_of_week(start, camera.timezone) for start, _ in hours],
     )
+    result = audits.debiased(ws, camera, day, model_id, result)
     if any(aim.CHANGED in clip["reason"] for clip in clips):
         result = replace(
             result, movements=tuple(replace(m, quality=aim.CHANGED) for m in result.movements)
@@ -180,6 +185,19 @@ def _zone_scores(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> 
             p_truck = rows["p_truck"].to_numpy().astype(np.float64)
         found.append(ZoneScores(zone.name, zone.movement, at_s, p_truck))
     return found
+
+
+def _stays(
+    ws: Workspace, camera: Camera, day: dt.date, card: Row
+) -> tuple[dict[str, Dwell], Classifier]:
+    """Return the stays of a camera too sparse to show them, and the classifier to count by."""
+
+    def read(one: dt.date) -> stays.Day:
+        covered = covered_spans(clip_rows(ws, camera.id, one))
+        return _zone_scores(ws, camera, one, card["model_id"]), covered
+
+    days = [one for one in ws.days("scores", camera.id) if one <= day]
+    return stays.learned(camera, days, read, _classifier(card), LOOKS)
 
 
 def _classifier(card: Row) -> Classifier:

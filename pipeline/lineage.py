@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import schemas, store, vintages
+from pipeline import audits, schemas, store, vintages
 from pipeline.errors import NotFoundError
 from pipeline.vintages import DAILY
 
@@ -138,6 +138,8 @@ def _vintage(
     counts = _file(ws, "counts", ws.counts(camera, day, model_id), noted)
     counts.made_from.append(_file(ws, "passages", ws.passages(camera, day, model_id), {}))
     counts.made_from.append(_scores(ws, camera, day, model_id, noted))
+    if any(row["method"].endswith("+audit") for row in rows):
+        counts.made_from.extend(_file(ws, "audit", table, {}) for table in audits.tables(ws))
     for row in rows:
         link.made_from.append(Link("cell", f"{row['movement']}: {_count(row)}", said=row["method"]))
     link.made_from.append(counts)

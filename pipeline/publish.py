@@ -357,6 +357,8 @@ def _reason(ws: Workspace, row: Row) -> str:
         reasons.append("more footage")
     elif row["exposure_s"] < row["was_exposure_s"] and not reasons:
         reasons.append("less footage")
+    if row["method"].endswith("+audit") and not row["was_method"].endswith("+audit"):
+        reasons.append("audit windows")
     return ", ".join(reasons) or "recount"
 
 

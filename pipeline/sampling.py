@@ -97,3 +97,43 @@ def bursts(
         start = part * part_s + draw.random() * (part_s - stretch_s)
         plan.extend(start + offset for offset in uniform(stretch_s, hz))
     return tuple(offset for offset in plan if offset < duration_s)
+
+
+SPARSE_BELOW_HZ = 0.5
+BURST_HZ = 5.0
+BURST_S = 20.0
+BURST_SHARE = 0.02
+
+
+def is_sparse(hz: float) -> bool:
+    """Whether a camera sampled at ``hz`` is read by keyframes, with bursts to time stays by."""
+    return hz < SPARSE_BELOW_HZ
+
+
+def sparse(
+    duration_s: float, hz: float, keyframe_offsets: Sequence[float], seed: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the steady instants of a sparse plan, and those of its dense bursts.
+
+    Steady instants go to the nearest keyframe, up to half an interval away. Bursts of
+    :data:`BURST_S` seconds take :data:`BURST_SHARE` of the footage: a short clip has one only now
+    and then. Each begins on a keyframe where there is one before it, since all from there on is
+    decoded anyway. The same arguments always give the same plan.
+
+    >>> steady, dense = sparse(3600.0, 0.1, [2.0 * k for k in range(1800)], seed=1)
+    >>> len(steady), len(dense)           # 3600 s · 2% / 20 s = 3.6: here three bursts of 100
+    (360, 300)
+    """
+    draw = random.Random(seed)
+    steady = anchored(duration_s, hz, keyframe_offsets, 0.5 / hz)
+    wanted = duration_s * BURST_SHARE / BURST_S
+    n = math.floor(wanted + draw.random())
+    keys = sorted(keyframe_offsets)
+    dense: set[float] = set()
+    part_s = duration_s / max(n, 1)
+    for part in range(n):
+        start = part * part_s + draw.random() * max(part_s - BURST_S, 0.0)
+        before = bisect.bisect_right(keys, start)
+        start = max(keys[before - 1], part * part_s) if before else start
+        dense |= {start + offset for offset in uniform(min(BURST_S, part_s), BURST_HZ)}
+    return steady, tuple(sorted(offset for offset in dense if offset < duration_s))

@@ -132,6 +132,20 @@ AUDIT = _schema(
     ],
 )
 
+AUDIT = _schema(
+    "audit",
+    "window_id, movement",
+    [
+        _field("window_id", pa.string(), "randomly drawn stretch of footage that people counted"),
+        _CAMERA,
+        _MOVEMENT,
+        _field("started_at", INSTANT, "start of the window"),
+        _field("ended_at", INSTANT, "end of the window"),
+        _field("truck_count", pa.float64(), "truck passages counted by eye, mean over workers"),
+        _field("n_workers", pa.int32(), "people who counted"),
+    ],
+)
+
 SCORES = _schema(
     "scores",
     "camera_id, zone, captured_at",

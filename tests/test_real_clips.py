@@ -54,8 +54,12 @@ TIMEBASE = {name: "index" if name in ("uk_cctv", "tree_road") else "container" f
 
 @pytest.fixture(scope="module")
 def truths(shared_data: Path) -> dict[str, dict[str, Any]]:
-    files = sorted((shared_data / "clips").glob("*.truth.json"))
-    found = {f.name.split(".")[0]: json.loads(f.read_text()) for f in files}
+    return read_truths(shared_data / "clips")
+
+
+def read_truths(clips: Path) -> dict[str, dict[str, Any]]:
+    """Return the truth of each clip by its name."""
+    found = {f.name.split(".")[0]: json.loads(f.read_text()) for f in clips.glob("*.truth.json")}
     assert set(FRAMES) <= set(found)
     return {name: found[name] for name in FRAMES}
 
@@ -64,10 +68,14 @@ def truths(shared_data: Path) -> dict[str, dict[str, Any]]:
 def ws(
     tmp_path_factory: pytest.TempPathFactory, shared_data: Path, truths: dict[str, dict[str, Any]]
 ) -> store.Workspace:
-    root = tmp_path_factory.mktemp("real")
+    return make_workspace(tmp_path_factory.mktemp("real"), shared_data / "clips", truths)
+
+
+def make_workspace(root: Path, clips: Path, truths: dict[str, dict[str, Any]]) -> store.Workspace:
+    """Copy the clips into a workspace, a camera for each, and ingest them."""
     entries = []
     for name, truth in truths.items():
-        clip = shared_data / "clips" / truth["clip"]
+        clip = clips / truth["clip"]
         folder = root / "footage" / name
         folder.mkdir(parents=True)
         shutil.copy(clip, folder / f"{START:%Y-%m-%dT%H%M%S%z}{clip.suffix}")

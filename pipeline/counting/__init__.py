@@ -10,8 +10,8 @@ one to the other. It is pure: standard library and numpy, no file access, no clo
     day.movement("out").truck_count, day.movement("out").lo, day.movement("out").hi
 """
 
-from pipeline.counting.audit import debias
-from pipeline.counting.day import Audit, count_day
+from pipeline.counting.audit import AuditWindows, audited, debias
+from pipeline.counting.day import count_day
 from pipeline.counting.evidence import emq_prevalence
 from pipeline.counting.profile import learn_profile
 from pipeline.counting.records import (
@@ -30,7 +30,7 @@ from pipeline.counting.records import (
 from pipeline.counting.zone import learn_dwell
 
 __all__ = [
-    "Audit",
+    "AuditWindows",
     "Classifier",
     "CountParams",
     "DayCount",
@@ -42,6 +42,7 @@ __all__ = [
     "Profile",
     "ZoneCount",
     "ZoneScores",
+    "audited",
     "count_day",
     "debias",
     "emq_prevalence",

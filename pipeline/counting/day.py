@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.counting.audit import debias
 from pipeline.counting.interval import truck_interval
 from pipeline.counting.passages import straddling
 from pipeline.counting.profile import shape_of
@@ -42,7 +41,6 @@ def count_day(
     classifier: Classifier,
     params: CountParams | None = None,
     profile: Profile | None = None,
-    audit: Audit | None = None,
     hour_of_week: Sequence[int] | None = None,
 ) -> DayCount:
     """Count a camera-day.
@@ -55,7 +53,6 @@ def count_day(
         classifier: Held-out confusion counts of the model behind the scores.
         params: How to count.
         profile: What earlier days say about hours; only of use with ``hour_of_week``.
-        audit: Windows in which people counted, by movement.
         hour_of_week: For each of ``hours`` its place in the local week, 0 = Monday 00:00.
 
     Returns:
@@ -75,14 +72,9 @@ def count_day(
     rows, zone_rows = [], []
     for movement in sorted({one.scores.movement for one in results}):
         group = [one for one in results if one.scores.movement == movement]
-        windows = audit.get(movement) if audit else None
-        rows.append(_movement(movement, group, held, wanted, hours, coverage, params, windows))
+        rows.append(_movement(movement, group, held, wanted, hours, coverage, params))
         zone_rows += [_zone_row(one, rows[-1].quality, params) for one in group]
     return DayCount(tuple(rows), tuple(zone_rows))
-
-
-Audit = dict[str, tuple[Sequence[float], Sequence[float], int | None]]
-"""By movement: the model's and the people's counts per audited window, and windows in the day."""
 
 
 def _count(
@@ -123,7 +115,6 @@ def _movement(
     hours: Sequence[Span],
     coverage: float,
     params: CountParams,
-    windows: tuple[Sequence[float], Sequence[float], int | None] | None,
 ) -> MovementCount:
     """Sum the zones of one movement."""
     passages = straddling([passage for one in group for passage in _named(one)])
@@ -137,9 +128,6 @@ def _movement(
     sure = max(sum(one.sure for one in group) - doubled, 0.0)
     made = _count(mean, variance, sure, params) if group else None
     lines = _arithmetic(group, passages, seen, filled, doubled, raw)
-    if made and windows:
-        made = debias(windows[0], windows[1], made[0], windows[2])
-        lines.append(("corrected by audit windows", made[0] - mean))
     reason = next((one.reason for one in group if one.method == "none"), "")
     if reason or coverage < params.coverage_floor or made is None:
         made = None

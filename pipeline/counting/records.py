@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
-Method = Literal["events", "occupancy", "none"]
+Method = Literal["events", "occupancy", "none", "events+audit", "occupancy+audit"]
 Quality = Literal["ok", "estimated", "drift", "view_changed", "insufficient"]
 
 

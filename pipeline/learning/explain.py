@@ -97,7 +97,8 @@ def share_inside(heat: Heat, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """
     mass = heat.sum(axis=(1, 2), dtype=np.float64)
     inside = (heat * mask).sum(axis=(1, 2), dtype=np.float64)
-    return np.divide(inside, mass, out=np.full(len(mass), np.nan), where=mass > 0)
+    share = np.divide(inside, mass, out=np.full(len(mass), np.nan), where=mass > 0)
+    return np.asarray(share, dtype=np.float64)
 
 
 def _captum(name: str) -> Any:  # noqa: ANN401 - a class of an optional library
@@ -120,7 +121,7 @@ def _readable(
     plain.views = ()
     for module in plain.modules():
         if getattr(module, "inplace", False):
-            module.inplace = False
+            setattr(module, "inplace", False)  # noqa: B010 - typed as tensor or module
     layer = _layer_to_read(plain, pixels)
 
     def score(x: Tensor) -> Tensor:

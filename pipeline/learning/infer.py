@@ -2,6 +2,8 @@
 
 One decoding pass per clip at the camera's ``sample_hz``. Pixels live for one block of at most
 300 s, whose median is the background its crops are shown with: memory does not grow with the clip.
+A sparse camera (:func:`pipeline.sampling.is_sparse`) is read at keyframes, which cost next to
+nothing, the background included, and in a few dense bursts, which say how long trucks stay.
 Where clips overlap, the earlier one speaks. The file is a function of clips, registry entry and
 model; what it was made from stands beside it, and the same again decodes nothing. Each block's
 scores are kept as they come (``<model>.parts/``), so a day that is stopped goes on within its clip.
@@ -23,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline import localtime, store, view
+from pipeline import localtime, sampling, store, view
 from pipeline.footage import video
 from pipeline.learning import cards, engines, pictures
 from pipeline.learning.calibration import Calibration
@@ -47,6 +49,8 @@ _SCORED_BY = (  # what of a clip's row its scores depend on: not on how much of 
     "width_px",
     "height_px",
 )
+SPARSE_RULES = 1  # the same for sparse cameras alone
+_LEAST_QUIET = 9
 
 
 @dataclass(frozen=True)
@@ -221,7 +225,8 @@ def _clip_tables(
     size = (clip["width_px"], clip["height_px"])
     crops = {zone.name: view.Crop.of(zone, *size) for zone in camera.zones}
     stretches = view.blocks(clip["duration_s"])
-    wanted = _instants(camera.sample_hz, clip["duration_s"])
+    path = ws.root / clip["uri"]
+    wanted, quiet = _plan(camera, clip, path, stretches)
 
     def belongs(offsets: NDArray[np.float64]) -> NDArray[np.bool_]:
         at = start + offsets
@@ -235,9 +240,8 @@ def _clip_tables(
             yield table
             wanted = wanted[(wanted < stretch[0]) | (wanted >= stretch[1])]
     slack = 0.5 * clip["duration_s"] / max(clip["frames_read"], 1)
-    path = ws.root / clip["uri"]
     hear = spoken(path.name, from_s=float(wanted[0]) if wanted.size else 0.0)
-    for stretch, block in _read_blocks(path, crops, stretches, wanted, slack, scorer):
+    for stretch, block in _read_blocks(path, crops, stretches, wanted, quiet, slack, scorer):
         inside = wanted[(wanted >= stretch[0]) & (wanted < stretch[1])]
         offsets = np.array(block.offsets)
         shown = np.searchsorted(offsets, inside + slack, side="right") - 1
@@ -284,15 +288,20 @@ def _read_blocks(
     crops: dict[str, view.Crop],
     stretches: Sequence[Span],
     wanted: NDArray[np.float64],
+    quiet: NDArray[np.float64],
     slack: float,
     scorer: Scorer,
 ) -> Iterator[tuple[Span, _Block]]:
-    """Decode a clip once; yield each block that holds wanted instants, when it is complete."""
+    """Decode a clip once; yield each block that holds wanted instants, when it is complete.
+
+    ``quiet`` are the instants, in order, whose median is the background.
+    """
     used = [s for s in stretches if ((wanted >= s[0]) & (wanted < s[1])).any()]
     if not used:
         return
     looks = used if scorer.needs_background else ()
-    quiet = np.array(sorted(t for s in looks for t in view.background_offsets(s)))
+    near = [quiet[(quiet >= s[0]) & (quiet < s[1])] for s in looks]
+    quiet = np.concatenate([np.empty(0), *near])
     box = view.union_box(list(crops.values()))
     block, current = _Block([], {n: [] for n in crops}, {n: [] for n in crops}), 0
     due = 0
@@ -317,6 +326,28 @@ def _read_blocks(
         yield used[current], block
 
 
+def _plan(
+    camera: Camera, clip: dict[str, Any], path: Path, stretches: Sequence[Span]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the instants to score and those of the background, in seconds after the start."""
+    if not sampling.is_sparse(camera.sample_hz):
+        quiet = np.array(sorted(t for s in stretches for t in view.background_offsets(s)))
+        return _instants(camera.sample_hz, clip["duration_s"]), quiet
+    keys = video.keyframe_offsets(path)
+    seed = int.from_bytes(hashlib.blake2b(str(clip["clip_id"]).encode(), digest_size=8).digest())
+    steady, dense = sampling.sparse(clip["duration_s"], camera.sample_hz, keys, seed)
+    shown = set(steady)
+    for start, end in stretches:  # a short clip has too few of them to tell the road from traffic
+        if sum(start <= t < end for t in steady) < _LEAST_QUIET:
+            spread = view.background_offsets((start, end), _LEAST_QUIET)
+            shown |= {_nearest(keys, t) for t in spread}
+    return np.array(sorted({*steady, *dense})), np.array(sorted(shown))
+
+
+def _nearest(keys: Sequence[float], instant: float) -> float:
+    return min(keys, key=lambda key: abs(key - instant), default=instant)
+
+
 def _instants(sample_hz: float, duration_s: float) -> NDArray[np.float64]:
     """Return the clip's sampling instants, in seconds after its first frame."""
     n = int(np.floor(duration_s * sample_hz - 1e-9)) + 1
@@ -329,9 +360,10 @@ def _made_from(
     """Digest what the scores depend on."""
     weights = (ws.model(model_id) / cards.CARD).read_bytes() if model_id else b""
     zones = [(z.name, z.polygon) for z in camera.zones]
+    rules = [RULES, SPARSE_RULES] if sampling.is_sparse(camera.sample_hz) else RULES
     used = [
         {key: clip[key] for key in _SCORED_BY} for clip in clips if clip["status"] != "quarantined"
     ]
-    said = json.dumps([RULES, camera.sample_hz, camera.timezone, zones, used, engine], default=str)
+    said = json.dumps([rules, camera.sample_hz, camera.timezone, zones, used, engine], default=str)
     digest = hashlib.blake2b(said.encode() + weights, digest_size=16).hexdigest()
     return {"made_from": digest}

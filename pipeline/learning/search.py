@@ -65,7 +65,7 @@ def search(
     rows: list[Row] = store.read_json(path) if path.is_file() else []
     scratch = _scratch(ws, folder / "workspace")
     while len(rows) < trials:
-        settings = proposed(rows, options.seed)
+        settings: dict[str, Any] = dict(proposed(rows, options.seed))
         model_id = train(scratch, replace(options, **settings))
         card = store.read_json(scratch.model(model_id) / "card.json")
         rows.append({"settings": settings, "loss": loss_of(card), "model_id": model_id})

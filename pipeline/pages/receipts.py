@@ -20,7 +20,7 @@ import numpy as np
 from pipeline import daily, lineage, schemas, store, vintages
 from pipeline.domain import Camera, Span
 from pipeline.errors import NotFoundError
-from pipeline.pages import coverage, parts, strips
+from pipeline.pages import coverage, hours, parts, strips
 from pipeline.pages.seen import between, receipt_path
 from pipeline.pages.thumbnails import smaller, thumbnails
 from pipeline.progress import track
@@ -90,6 +90,7 @@ def _page(ws: Workspace, camera: Camera, day: dt.date, path: Path) -> str:
         camera=camera,
         day=day,
         ledgers=_ledgers(ws, camera.id, day, counted),
+        by_hour=_by_hour(ws, camera, day, counted),
         published=counted.published,
         model_id=counted.model_id,
         as_of=max((r["as_of"] for r in counted.rows), default=None) if counted.published else None,
@@ -168,6 +169,26 @@ def _ledgers(ws: Workspace, camera: str, day: dt.date, counted: Counted) -> list
         {"row": row, "lines": ledger(told.get(row["movement"], []), row["truck_count"])}
         for row in counted.rows
     ]
+
+
+def _by_hour(ws: Workspace, camera: Camera, day: dt.date, counted: Counted) -> list[Row]:
+    """Return, per movement, its chart of local hours; none where they are not in the workspace."""
+    path = ws.counts_hourly(camera.id, day, counted.model_id)
+    rows = store.read_table(path, schemas.HOURLY).to_pylist() if path.is_file() else []
+    charts = []
+    for movement in [str(row["movement"]) for row in counted.rows]:
+        own = [row for row in rows if row["movement"] == movement and row["coverage"] is not None]
+        drawn = [
+            hours.Hour(
+                row["hour_start_at"], *(row[f"truck_count{end}"] for end in ("", "_lo", "_hi"))
+            )
+            for row in sorted(own, key=lambda row: row["hour_start_at"])
+        ]
+        title = f"Trucks by local hour, {movement}"
+        if drawn:
+            chart = hours.hour_chart(drawn, camera.timezone, title)
+            charts.append({"movement": movement, "chart": chart})
+    return charts
 
 
 def ledger(told: Sequence[Sequence[Any]], total: float | None) -> list[Row]:

@@ -120,9 +120,20 @@ def _page(ws: Workspace, registry: Registry, rows: list[Row], limits: Limits, pa
         movements=len({r["movement"] for r in rows}) > 1,
         has_truth=bool(truth),
         revised=_revised(ws),
+        changes=_changes(ws),
         as_of=max(r["as_of"] for r in rows),
         reliability_chart=charts.reliability_chart,
     )
+
+
+def _changes(ws: Workspace) -> list[Row]:
+    """Return where a model took over and by what factor its counts differ, newest first."""
+    table = vintages.latest(ws, vintages.MODEL_CHANGES, vintages.instants(ws))
+    rows = [
+        {**row, "first_date": row["first_date"].date(), "last_date": row["last_date"].date()}
+        for row in table.to_pylist()
+    ]
+    return sorted(rows, key=lambda r: (r["as_of"], r["camera_id"], r["movement"]), reverse=True)
 
 
 def _charts(rows: Sequence[Row], truth: dict[CameraDay, float], limits: Limits) -> list[Row]:

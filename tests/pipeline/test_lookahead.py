@@ -1,8 +1,8 @@
 """The look-ahead gate: inputs cut off at T give exactly what is read as of T.
 
 One workspace holds everything and replays its publications one by one; for each T another one holds
-only the clips and scores of days that were over by T. Counting, hour-of-week profiles, publication
-and features must not be able to tell the difference.
+only the clips, scores and audit windows of days that were over by T. Counting, hour-of-week
+profiles, corrections by audit, publication and features must not be able to tell the difference.
 """
 
 from __future__ import annotations
@@ -45,14 +45,18 @@ def _day(i: int) -> dt.date:
     return FIRST + dt.timedelta(days=i)
 
 
-def _film(ws: Workspace, registry, i: int) -> None:
-    """Write one day's clip and scores: three hours, on every third day only the first two."""
+def _film(ws: Workspace, registry, i: int) -> list[dict]:
+    """Write one day's clip and scores: three hours, on every third day only the first two.
+
+    Returns five windows of 20 minutes, from the day's beginning, as people counted them.
+    """
     camera, rng = registry.camera("north-gate"), np.random.default_rng(i)
     ((start, end),) = localtime.scheduled_spans(camera, _day(i))
     seconds = end - start - (3600 if i % 3 == 2 else 0)
     at = np.arange(0.0, seconds, 1 / HZ)
     present = np.zeros(len(at), dtype=bool)
-    for entered in rng.uniform(0, seconds - 10, 20 + 3 * i):
+    every = rng.uniform(0, seconds - 10, 20 + 3 * i)
+    for entered in every:
         present |= (at >= entered) & (at < entered + 4)
     p = np.where(present, rng.beta(20, 1, len(at)), rng.beta(1, 20, len(at)))
     begun = dt.datetime.fromtimestamp(start, dt.UTC)
@@ -83,13 +87,26 @@ def _film(ws: Workspace, registry, i: int) -> None:
         (ws.scores(camera.id, _day(i), "m1"), scores, schemas.SCORES),
     ):
         store.write_table(path, store.table_of(rows, schema), schema)
+    return [
+        {
+            "window_id": f"{i}-{k}",
+            "camera_id": camera.id,
+            "movement": "out",
+            "started_at": begun + dt.timedelta(minutes=20 * k),
+            "ended_at": begun + dt.timedelta(minutes=20 * (k + 1)),
+            "truck_count": float(np.sum((every + 2) // 1200 == k)) + k % 2,
+            "n_workers": 2,
+        }
+        for k in range(5)
+    ]
 
 
 def _counted(ws: Workspace, registry, days: int, times: int = 1) -> Workspace:
     store.write_json(ws.model("m1") / "card.json", CARD)
     store.write_bytes(ws.current_model, b"m1")
-    for i in range(days):
-        _film(ws, registry, i)
+    windows = [row for i in range(days) for row in _film(ws, registry, i)]
+    path = ws.campaign_labels("eyes") / "audit.parquet"
+    store.write_table(path, store.table_of(windows, schemas.AUDIT), schemas.AUDIT)
     for _ in range(times):  # the second time, the counts of later days are there to be seen
         daily.count_days(ws, registry, daily.camera_days(ws, registry), "m1")
     return ws
@@ -109,7 +126,9 @@ def test_inputs_cut_off_at_an_instant_give_what_was_known_then(tmp_path, registr
     whole = _counted(Workspace(tmp_path / "whole"), registry, DAYS, times=2)
     _published(whole, registry, instants)
     features = {row["session"]: row for row in feature_rows(whole, registry)}
-    assert read_daily_counts(whole.root)["quality"].nunique() > 1  # some days lean on the profile
+    latest = read_daily_counts(whole.root)
+    assert latest["quality"].nunique() > 1  # some days lean on the profile
+    assert latest["method"].tolist() == ["events"] + ["events+audit"] * (DAYS - 1)
     for i, instant in enumerate(instants):
         cut = Workspace(tmp_path / "cut")
         _published(_counted(cut, registry, i + 1), registry, instants[: i + 1])

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.counting import Classifier, PastHour, debias, emq_prevalence, learn_profile
+from pipeline.counting import Classifier, PastHour, emq_prevalence, learn_profile
 from pipeline.counting.evidence import Evidence
 from pipeline.counting.interval import truck_interval
 from pipeline.counting.occupancy import arrivals, by_occupancy, rogan_gladen
@@ -59,28 +59,6 @@ def test_profile_shrinks_towards_the_hour_of_day() -> None:
     assert rates[10] == pytest.approx(20.0)  # never exposed: the overall level
     shape = shape_of(learn_profile(past), ["out"], 2, [8, 9])
     assert shape == pytest.approx([100 / 3 / 20, 20 / 3 / 20])
-
-
-def test_audit_windows_correct_a_poor_model() -> None:
-    # people saw 3, 2, 3, 2 where the model saw 2 each: half a truck a window more, 50 windows
-    estimate, lo, hi = debias([2, 2, 2, 2], [3, 2, 3, 2], 100.0, windows_total=50)
-    assert estimate == pytest.approx(125.0)
-    spread = 50 * math.sqrt(1 / 3) / 2 * math.sqrt(1 - 4 / 50)
-    assert hi - lo == pytest.approx(2 * 3.18 * spread, rel=1e-3)
-    with pytest.raises(ValueError, match="two or more"):
-        debias([1.0], [1.0], 10.0)
-
-
-def test_audit_interval_holds_however_poor_the_model() -> None:
-    rng = np.random.default_rng(3)
-    held = 0
-    for _ in range(400):
-        truth = rng.poisson(4.0, 200)
-        model = rng.binomial(truth, 0.6) + rng.poisson(1.0, 200)
-        picked = rng.choice(200, 25, replace=False)
-        _, lo, hi = debias(model[picked], truth[picked], float(model.sum()), 200)
-        held += lo <= truth.sum() <= hi
-    assert 0.92 <= held / 400 <= 0.99
 
 
 def test_intervals_hold_a_poisson_count() -> None:

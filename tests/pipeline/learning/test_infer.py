@@ -142,6 +142,25 @@ def test_the_background_of_long_clips_changes_with_the_block(
     assert len(_offsets(ws)) == 8
 
 
+def test_a_sparse_camera_is_read_at_keyframes(tmp_path, make_clip, monkeypatch, scorer):
+    seen, asked = [], []
+    monkeypatch.setattr(
+        "pipeline.view.background", lambda crops: (seen.append(len(crops)), crops[0])[1]
+    )
+    monkeypatch.setattr(infer.video, "keyframe_offsets", lambda _: (0.0, 1.0, 2.0, 3.0))
+    read_at = infer.video.read_at
+    monkeypatch.setattr(
+        infer.video, "read_at", lambda *given: (asked.append(given[1]), read_at(*given))[1]
+    )
+    ws, camera = _workspace(tmp_path, [(make_clip("a.mp4", n=100), NOON, 100, "ok")], hz=0.4)
+    infer.infer_day(ws, camera, DAY, "m")
+
+    # 0 s and 2.5 s, the latter at the keyframe before; the background from all four keyframes.
+    assert _offsets(ws)["offset_s"].tolist() == pytest.approx([0.0, 2.0], abs=0.021)
+    assert asked == [[0.0, 1.0, 2.0, 3.0]]
+    assert seen == [4, 4]
+
+
 def test_a_day_that_was_not_ingested_is_named(tmp_path, make_clip, scorer):
     ws, camera = _workspace(tmp_path, [])
     with pytest.raises(NotFoundError, match="2026-03-03"):

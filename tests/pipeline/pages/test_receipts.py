@@ -197,7 +197,7 @@ def busy_day(shown: SimpleNamespace, n: int) -> None:
 
 
 def test_a_busy_day_fits_and_opens_within_two_seconds(
-    shown: SimpleNamespace, tmp_path: Path
+    shown: SimpleNamespace,
 ) -> None:
     busy_day(shown, 400)  # pure noise: pictures of real roads are a quarter of this
     path = receipts.write_explain(shown.ws, shown.registry, "north", shown.days[0])
@@ -215,7 +215,8 @@ def test_a_busy_day_fits_and_opens_within_two_seconds(
         page.goto(path.as_uri(), wait_until="load")
         opened_s = time.perf_counter() - started
         assert page.locator("table.passages tbody tr").count() == 400
-        assert page.screenshot(path=str(tmp_path / "explain.png"))
+        kept = Path(__file__).resolve().parents[3] / "artefacts" / "pages" / "explain.png"
+        assert page.screenshot(path=str(kept))
         page.set_viewport_size({"width": 375, "height": 800})
         wide = page.evaluate("document.documentElement.scrollWidth")
         browser.close()

@@ -236,6 +236,34 @@ def test_revisions_and_the_seam_between_models(shown: SimpleNamespace) -> None:
     assert "29.2 trucks" in text  # 12.25 + 11 + 6 = 29.25
 
 
+def test_the_splice_factor_stands_beside_the_seam(shown: SimpleNamespace) -> None:
+    from pipeline import schemas, vintages
+
+    assert "Where another model took over" not in written(shown)[1]
+    later = shown.as_of + dt.timedelta(days=2)
+    change = {
+        "camera_id": "north",
+        "movement": "out",
+        "old_model_id": "m-0001",
+        "new_model_id": "m-0002",
+        "first_date": dt.datetime.combine(shown.days[0], dt.time()),
+        "last_date": dt.datetime.combine(shown.days[1], dt.time()),
+        "as_of": later,
+        "days": 2,
+        "factor": 1.0824,
+        "factor_lo": 0.9911,
+        "factor_hi": 1.1737,
+    }
+    table = store.table_of([change], schemas.MODEL_CHANGES)
+    path = vintages.MODEL_CHANGES.vintage(shown.ws, later)
+    store.write_table(path, table, schemas.MODEL_CHANGES)
+    row = shown.count_row("north", shown.days[1], model_id="m-0002")
+    shown.write_card(shown.ws, "m-0002")
+    shown.publish(shown.ws, [row], later)
+    _, text = written(shown)
+    assert "out m-0001 m-0002 2: Tue 3 Mar 2026 to Wed 4 Mar 2026 1.082 0.991 – 1.174" in text
+
+
 def test_nothing_published_is_one_clear_error(tmp_path: Path, shown: SimpleNamespace) -> None:
     empty = store.Workspace(tmp_path / "empty")
     with pytest.raises(NotFoundError, match="nothing is published"):
