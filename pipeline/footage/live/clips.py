@@ -90,7 +90,7 @@ class OpenClip:
         """
         self.started_at = started_at
         self._pictures = 0
-        self._last_s = self._step_s = 0.0
+        self._last_s = 0.0
         self._last_dts = 0
         with _told(folder):
             self.path = _free_path(folder, camera, started_at)
@@ -120,8 +120,7 @@ class OpenClip:
         with _told(self._part):
             self._container.mux_one(packet)
         self._pictures += 1
-        if at_s > self._last_s:
-            self._last_s, self._step_s = at_s, at_s - self._last_s
+        self._last_s = max(self._last_s, at_s)
 
     def close(self) -> Written:
         """Finish the clip and give it its name.
@@ -132,7 +131,7 @@ class OpenClip:
         with _told(self._part):
             self._container.close()
             store.settle(self._part, self.path)
-        seconds = self._last_s + self._step_s
+        seconds = self._last_s * self._pictures / max(self._pictures - 1, 1)
         return Written(self.path, self.started_at, seconds, self._pictures)
 
     def abandon(self) -> None:

@@ -47,15 +47,15 @@ print(server.get_bound_port(), flush=True)
 GLib.MainLoop().run()
 """
 
-Start = Callable[[str], tuple[subprocess.Popen[str], str]]
+Start = Callable[..., tuple[subprocess.Popen[str], str]]
 
 
 @pytest.fixture
 def start(film: Any) -> Iterator[Start]:
     running: list[subprocess.Popen[str]] = []
 
-    def one(port: str) -> tuple[subprocess.Popen[str], str]:
-        command = [PYTHON, "-c", SERVER, str(film.path), port]
+    def one(port: str = "0", clip: Path = film.path) -> tuple[subprocess.Popen[str], str]:
+        command = [PYTHON, "-c", SERVER, str(clip), port]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -77,7 +77,7 @@ def start(film: Any) -> Iterator[Start]:
 def test_a_server_with_a_login_that_is_killed(ws: Workspace, start: Start, servers: Any) -> None:
     if not Path(PYTHON).exists():
         pytest.skip("no system Python for GStreamer's bindings")
-    first, port = start("0")
+    first, port = start()
     registry = servers.registry(f"rtsp://me:hunter2@127.0.0.1:{port}/live")
     recording = servers.record(ws, registry)
     recording.until(lambda: recording.tally.connections == 1)
@@ -100,10 +100,27 @@ def test_a_server_with_a_login_that_is_killed(ws: Workspace, start: Start, serve
     assert {clip.status for clip in ingest(ws, registry).clips} == {"ok"}
 
 
+def test_pictures_that_are_reordered(
+    ws: Workspace, start: Start, servers: Any, make_clip: Any
+) -> None:
+    if not Path(PYTHON).exists():
+        pytest.skip("no system Python for GStreamer's bindings")
+    _, port = start(clip=make_clip("b.mp4", n=300, gop=25, b_frames=2))
+    registry = servers.registry(f"rtsp://me:hunter2@127.0.0.1:{port}/live")
+    recording = servers.record(ws, registry, clip_s=2.0)
+    recording.until(lambda: recording.tally.clips >= 2)
+    recording.stop()
+    numbers = [number for _, number in servers.numbers(ws)]
+    assert len(numbers) > 60
+    missing = set(range(max(numbers) + 1)) - set(numbers)
+    assert missing <= {max(numbers) - 1, max(numbers) - 2}  # not sent before the end
+    assert {clip.status for clip in ingest(ws, registry).clips} == {"ok"}
+
+
 def test_a_wrong_password_is_told_without_it(ws: Workspace, start: Start, servers: Any) -> None:
     if not Path(PYTHON).exists():
         pytest.skip("no system Python for GStreamer's bindings")
-    _, port = start("0")
+    _, port = start()
     recording = servers.record(ws, servers.registry(f"rtsp://me:wr0ng@127.0.0.1:{port}/live"))
     recording.until(lambda: recording.tally.failures >= 1)
     tally = recording.stop()
