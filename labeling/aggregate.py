@@ -7,21 +7,18 @@ tie. Every method works on rows put into one canonical order first, so shuffling
 nothing, to the last bit. What experts settled stands, whatever the crowd says; it and the votes on
 gold tasks teach Dawid and Skene's method how good each worker is, so that those of a poor or
 spamming one weigh little even where they are many.
-
-Methods, through crowd-kit: majority; Dawid and Skene 1979 (a confusion matrix per worker); GLAD,
-Whitehill et al. 2009 (ability and difficulty); MACE, Hovy et al. 2013 (spamming).
 """
 
 from __future__ import annotations
 
 import hashlib
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from labeling.fits import FITS, Lessons, lessons_of, nothing
 from pipeline.domain import LABELS
 from pipeline.errors import InputError
 
@@ -29,15 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-METHODS: Final = ("dawid_skene", "majority", "glad", "mace")
+METHODS: Final = tuple(FITS)
 
 TIE: Final = 0.05
 """A posterior this close to one half is a tie: the frame stays unresolved."""
-
-_CODES: Final = {"no_truck": "0", "truck": "1"}
-_PSEUDO_VOTES: Final = ((True, 3), (False, 1))
-"""Per worker and class: votes taken as seen beforehand (right?, how many), a weak prior that the
-worker is right three times in four, so that two lucky votes do not make an infallible worker."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +76,9 @@ def aggregate(
 
     votes, settled = _canonical(annotations, method), dict(known or {})
     decided = votes[votes["label"] != "cant_tell"]
-    lessons = _lessons(decided, settled, _gold_votes(gold))
-    fit: Callable[[pd.DataFrame, _Lessons], pd.Series] = {
-        "majority": _majority,
-        "dawid_skene": _dawid_skene,
-        "glad": _glad,
-        "mace": _mace,
-    }[method]
-    p_truck = fit(decided, lessons) if len(decided) else _empty()
+    on_gold = _gold_votes(gold)
+    lessons = lessons_of(decided, settled, on_gold)
+    p_truck = FITS[method](decided, lessons) if len(decided) else nothing()
     labels = _labels(votes, p_truck, method, settled)
     everything = pd.concat([votes, lessons.votes], ignore_index=True)
     known_p = labels.set_index("frame_id")["p_truck"].dropna()
@@ -100,44 +87,11 @@ def aggregate(
         labels=labels,
         workers=_workers(everything, confusion),
         confusion=confusion,
-        gold=_gold_votes(gold),
+        gold=on_gold,
         alpha=krippendorff_alpha(decided),
         method=method,
         label_set_id=label_set_id(labels),
     )
-
-
-@dataclass(frozen=True)
-class _Lessons:
-    """Votes on tasks of known truth: ``votes`` (frame_id, worker, label) on gold, and the
-    ``truth`` of gold tasks and of settled frames, "0" or "1".
-    """  # noqa: D205 - one sentence
-
-    votes: pd.DataFrame
-    truth: dict[str, str]
-
-
-def _gold_votes(gold: pd.DataFrame | None) -> pd.DataFrame:
-    import pandas as pd
-
-    columns = ["task_id", "worker", "label", "truck"]
-    if gold is None:
-        return pd.DataFrame([], columns=columns)
-    return gold.sort_values(["task_id", "worker"], kind="stable", ignore_index=True)
-
-
-def _lessons(
-    decided: pd.DataFrame, settled: Mapping[str, bool | None], gold: pd.DataFrame
-) -> _Lessons:
-    """Put what is known together; gold tasks get names that no frame has."""
-    import pandas as pd
-
-    seen = set(decided["frame_id"])
-    truth = {f: str(int(t)) for f, t in sorted(settled.items()) if t is not None and f in seen}
-    tasks = [f"\x7fgold {task}" for task in gold["task_id"]]
-    truth |= {t: str(int(truck)) for t, truck in zip(tasks, gold["truck"], strict=True)}
-    votes = pd.DataFrame({"frame_id": tasks, "worker": gold["worker"], "label": gold["label"]})
-    return _Lessons(votes.astype(object), truth)
 
 
 def label_set_id(labels: pd.DataFrame) -> str:
@@ -174,6 +128,15 @@ def krippendorff_alpha(annotations: pd.DataFrame) -> float:
     return float(1.0 - (n - 1.0) * disagreeing / by_chance)
 
 
+def _gold_votes(gold: pd.DataFrame | None) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = ["task_id", "worker", "label", "truck"]
+    if gold is None:
+        return pd.DataFrame([], columns=columns)
+    return gold.sort_values(["task_id", "worker"], kind="stable", ignore_index=True)
+
+
 def _canonical(annotations: pd.DataFrame, method: str) -> pd.DataFrame:
     """Return the three columns in one order, whatever the order given."""
     if method not in METHODS:
@@ -190,106 +153,6 @@ def _canonical(annotations: pd.DataFrame, method: str) -> pd.DataFrame:
         frame, worker = twice.iloc[0][["frame_id", "worker"]]
         raise InputError(f"worker {worker!r} voted twice on frame {frame!r}.", "Keep one vote.")
     return votes
-
-
-def _empty() -> pd.Series:
-    import pandas as pd
-
-    return pd.Series([], index=pd.Index([], dtype=str), dtype=float)
-
-
-def _majority(decided: pd.DataFrame, lessons: _Lessons | None = None) -> pd.Series:
-    truck = decided["label"].eq("truck").astype(float)
-    return truck.groupby(decided["frame_id"], sort=True).mean()
-
-
-def _coded(decided: pd.DataFrame) -> pd.DataFrame:
-    """Rename to crowd-kit's columns, in an order in which codes appear ascending.
-
-    crowd-kit 1.4 mixes order of appearance with sorted order in places (MACE's strategy counts);
-    rows sorted by worker, the first worker being one who used label "0", make the two the same.
-    """
-    import pandas as pd
-
-    low = decided.loc[decided["label"] == "no_truck", "worker"].unique()
-    key = decided["worker"].where(~decided["worker"].isin(low), " " + decided["worker"])
-    codes = sorted(key.unique())
-    coded = pd.DataFrame(
-        {
-            "task": decided["frame_id"].to_numpy(object),
-            "worker": key.map({k: f"{i:06d}" for i, k in enumerate(codes)}).to_numpy(object),
-            "label": decided["label"].map(_CODES).to_numpy(object),
-        }
-    )
-    return coded.sort_values(["worker", "label", "task"], kind="stable", ignore_index=True)
-
-
-def _crowdkit(fit: Callable[[], pd.DataFrame], decided: pd.DataFrame) -> pd.Series:
-    """Run a crowd-kit fit and return P(truck) by frame. One class alone needs no model."""
-    if decided["label"].nunique() < 2:
-        return _majority(decided)
-    with warnings.catch_warnings():
-        # It passes arguments that pandas 3 calls deprecated; nothing a user could act on.
-        warnings.simplefilter("ignore")
-        p_truck = fit()["1"].astype(float)
-    frames = sorted(decided["frame_id"].unique())
-    return p_truck.reindex(frames).clip(0.0, 1.0)
-
-
-def _dawid_skene(decided: pd.DataFrame, lessons: _Lessons) -> pd.Series:
-    import pandas as pd
-
-    def fit() -> pd.DataFrame:
-        from crowdkit.aggregation.classification.dawid_skene import DawidSkene
-
-        on_gold = lessons.votes[lessons.votes["label"] != "cant_tell"]
-        coded = _coded(pd.concat([decided, on_gold], ignore_index=True))
-        prior, truth = _pseudo_votes(sorted(coded["worker"].unique()))
-        seen = set(coded["task"])
-        truth |= {f: t for f, t in lessons.truth.items() if f in seen}
-        model = DawidSkene(n_iter=100, tol=1e-7)
-        everything = pd.concat([coded, prior], ignore_index=True)
-        fitted = model.fit_predict_proba(everything, true_labels=pd.Series(truth, dtype=object))
-        return pd.DataFrame(fitted)
-
-    return _crowdkit(fit, decided)
-
-
-def _pseudo_votes(workers: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Make imaginary frames of known truth on which every worker is right three times in four."""
-    import pandas as pd
-
-    rows: list[tuple[str, str, str]] = []
-    truth: dict[str, str] = {}
-    for label in "01":
-        for right, times in _PSEUDO_VOTES:
-            for i in range(times):
-                task = f"\x7f{label}{right:d}{i}"
-                truth[task] = label
-                said = label if right else str(1 - int(label))
-                rows += [(task, worker, said) for worker in workers]
-    return pd.DataFrame(rows, columns=["task", "worker", "label"]), truth
-
-
-def _glad(decided: pd.DataFrame, lessons: _Lessons) -> pd.Series:
-    def fit() -> pd.DataFrame:
-        import pandas as pd
-        from crowdkit.aggregation.classification.glad import GLAD
-
-        return pd.DataFrame(GLAD(n_iter=40).fit_predict_proba(_coded(decided)))
-
-    return _crowdkit(fit, decided)
-
-
-def _mace(decided: pd.DataFrame, lessons: _Lessons) -> pd.Series:
-    def fit() -> pd.DataFrame:
-        import pandas as pd
-        from crowdkit.aggregation.classification.mace import MACE
-
-        model = MACE(n_restarts=1, random_state=0)
-        return pd.DataFrame(model.fit_predict_proba(_coded(decided)))
-
-    return _crowdkit(fit, decided)
 
 
 def _labels(
@@ -312,20 +175,20 @@ def _labels(
     unsure[expert] = p[expert].isna()
     label = pd.Series(np.where(p > 0.5, "truck", "no_truck"), index=p.index, dtype=object)
     saying = np.where(p > 0.5, counts["truck"], counts["no_truck"])
-    nothing = unsure | (n == 0)
+    silent = unsure | (n == 0)
     return pd.DataFrame(
         {
             "frame_id": counts.index.astype(str),
             "label": label.mask(unsure, None).to_numpy(object),
             "p_truck": p.to_numpy(float),
             "n_annotations": n.to_numpy("int32"),
-            "agreement": np.where(nothing, np.nan, saying / np.maximum(n, 1)),
+            "agreement": np.where(silent, np.nan, saying / np.maximum(n, 1)),
             "method": np.where(expert, "adjudicated", method),
         }
     )
 
 
-def _confusion(everything: pd.DataFrame, p_truck: pd.Series, lessons: _Lessons) -> pd.DataFrame:
+def _confusion(everything: pd.DataFrame, p_truck: pd.Series, lessons: Lessons) -> pd.DataFrame:
     """Count each worker's votes against the posterior: rows worker × truth, columns the votes."""
     import pandas as pd
 
