@@ -120,7 +120,7 @@ def _readable(
     plain.views = ()
     for module in plain.modules():
         if getattr(module, "inplace", False):
-            module.inplace = False
+            module.inplace = False  # type: ignore[assignment]
     layer = _layer_to_read(plain, pixels)
 
     def score(x: Tensor) -> Tensor:
