@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from pipeline import cores
 
 if TYPE_CHECKING:
-    from pipeline.learning.models import TruckNet
+    from pipeline.learning.models import NetSpec, TruckNet
 
 Way = Callable[[], object]
 Figures = dict[str, Any]
@@ -92,6 +92,16 @@ def bench_infer(n: int = 64, rounds: int = 5, seed: int = 0) -> Figures:
         for key in ("infer_ratio_engine", "infer_ratio_eager")
     }
     return {**smallest, "networks": found, "pictures": n, "rounds": rounds}
+
+
+def pictures_per_s(net: TruckNet, spec: NetSpec, n: int = 8, rounds: int = 2) -> float:
+    """Return how many pictures a second a network scores in torch here: the best of some rounds."""
+    from pipeline.learning.engines import torch_engine
+
+    engine, shape = torch_engine(net), (n, spec.channels, spec.height, spec.width)
+    pixels = np.zeros(shape, dtype=np.uint8)
+    spent = interleaved({"net": lambda: engine(pixels)}, rounds)
+    return round(n / min(spent["net"]), 1)
 
 
 def interleaved(
