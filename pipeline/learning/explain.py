@@ -97,7 +97,9 @@ def share_inside(heat: Heat, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """
     mass = heat.sum(axis=(1, 2), dtype=np.float64)
     inside = (heat * mask).sum(axis=(1, 2), dtype=np.float64)
-    return np.divide(inside, mass, out=np.full(len(mass), np.nan), where=mass > 0)
+    shares = np.full(len(mass), np.nan)
+    np.divide(inside, mass, out=shares, where=mass > 0)
+    return shares
 
 
 def _captum(name: str) -> Any:  # noqa: ANN401 - a class of an optional library
