@@ -17,29 +17,37 @@ commands = click.Group()
 @commands.group("models", invoke_without_command=True)
 @click.option("--root", type=click.Path(path_type=Path), help="Workspace folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on one line.")
+@click.option("--measure", is_flag=True, help="Also measure pictures a second here.")
 @click.pass_context
-def models_group(context: click.Context, root: Path | None, as_json: bool) -> None:
+def models_group(context: click.Context, root: Path | None, as_json: bool, measure: bool) -> None:
     """List the networks; `models show ARCH` goes through one layer by layer."""
     if context.invoked_subcommand is None:
-        context.invoke(models_list, root=root, as_json=as_json)
+        context.invoke(models_list, root=root, as_json=as_json, measure=measure)
 
 
 @command(models_group, "list")
-def models_list(context: Context) -> tuple[Result, str]:
+@click.option("--measure", is_flag=True, help="Also measure pictures a second here.")
+def models_list(context: Context, measure: bool) -> tuple[Result, str]:
     """List the networks with parameters, multiply-adds and receptive field."""
+    from pipeline.learning.bench import pictures_per_s
     from pipeline.learning.models import ARCHES, NetSpec, build, default_size
     from pipeline.learning.models.describe import totals
+    from pipeline.progress import track
 
     rows = []
-    for arch in ARCHES:
+    for arch in track(ARCHES, "measure") if measure else ARCHES:
         side = default_size(arch) or 128
         spec = NetSpec(channels=3, height=side, width=side)
-        rows.append({"arch": arch, "input_px": side, **totals(build(arch, spec).body, spec)})
-    lines = [f"{'arch':<20} {'input':>5} {'parameters':>12} {'multiply-adds':>15} field"]
+        net = build(arch, spec)
+        speed = {"pictures_per_s": pictures_per_s(net, spec)} if measure else {}
+        rows.append({"arch": arch, "input_px": side, **totals(net.body, spec), **speed})
+    head = f"{'arch':<20} {'input':>5} {'parameters':>12} {'multiply-adds':>15} {'field':>5}"
+    lines = [head + (f" {'pictures/s':>11}" if measure else "")]
     for row in rows:
         lines.append(
             f"{row['arch']:<20} {row['input_px']:>5} {row['parameters']:>12,} "
-            f"{row['multiply_adds']:>15,} {row['receptive_field_px'] or 'all'}"
+            f"{row['multiply_adds']:>15,} {row['receptive_field_px'] or 'all':>5}"
+            + (f" {row['pictures_per_s']:>11,.1f}" if measure else "")
         )
     return {"models": rows}, "\n".join(lines)
 

@@ -97,8 +97,9 @@ def share_inside(heat: Heat, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """
     mass = heat.sum(axis=(1, 2), dtype=np.float64)
     inside = (heat * mask).sum(axis=(1, 2), dtype=np.float64)
-    share = np.divide(inside, mass, out=np.full(len(mass), np.nan), where=mass > 0)
-    return np.asarray(share, dtype=np.float64)
+    shares = np.full(len(mass), np.nan)
+    np.divide(inside, mass, out=shares, where=mass > 0)
+    return shares
 
 
 def _captum(name: str) -> Any:  # noqa: ANN401 - a class of an optional library
@@ -121,7 +122,7 @@ def _readable(
     plain.views = ()
     for module in plain.modules():
         if getattr(module, "inplace", False):
-            setattr(module, "inplace", False)  # noqa: B010 - typed as tensor or module
+            module.inplace = False  # type: ignore[assignment]
     layer = _layer_to_read(plain, pixels)
 
     def score(x: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def search(
     rows: list[Row] = store.read_json(path) if path.is_file() else []
     scratch = _scratch(ws, folder / "workspace")
     while len(rows) < trials:
-        settings: dict[str, Any] = dict(proposed(rows, options.seed))
+        settings: dict[str, Any] = proposed(rows, options.seed)
         model_id = train(scratch, replace(options, **settings))
         card = store.read_json(scratch.model(model_id) / "card.json")
         rows.append({"settings": settings, "loss": loss_of(card), "model_id": model_id})
@@ -74,7 +74,7 @@ def search(
     return {"best": min(rows, key=lambda row: row["loss"]), "trials": rows, "folder": str(folder)}
 
 
-def proposed(rows: list[Row], seed: int) -> dict[str, float]:
+def proposed(rows: list[Row], seed: int) -> dict[str, Any]:
     """Return the options to try after the trials in ``rows``.
 
     Raises:

@@ -47,7 +47,7 @@ class Judged:
     @property
     def wrong(self) -> NDArray[np.bool_]:
         """Which were judged wrongly."""
-        return np.asarray((self.p >= 0.5) != (self.labelled.truth == 1), dtype=np.bool_)
+        return np.asarray((self.p >= 0.5) != (self.labelled.truth == 1), dtype=bool)
 
 
 @dataclass(frozen=True)

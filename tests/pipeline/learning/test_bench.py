@@ -35,6 +35,15 @@ def test_training_and_loading_are_measured():
     assert set(found["pictures_per_s"]) == {"train", "plain_train", "load", "bare_load"}
 
 
+def test_a_small_network_is_faster_than_a_large_one():
+    from pipeline.learning.models import NetSpec, build
+
+    spec = NetSpec(3, 64, 64)
+    small, large = (bench.pictures_per_s(build(a, spec), spec) for a in ("lenet5", "resnet18"))
+
+    assert small > large > 0
+
+
 @pytest.mark.slow
 def test_the_aims_are_met():
     found = {**bench.bench_train(), **bench.bench_infer()}
