@@ -63,27 +63,34 @@ def by_thumbnail(
     seen: Mapping[int, Seen], zone: str, wanted: Sequence[tuple[int, float]]
 ) -> Judged:
     """Place candidates by what they look like from afar."""
-    import cv2
-
-    def small(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-        grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-        return np.asarray(cv2.resize(grey, THUMBNAIL_PX, interpolation=cv2.INTER_AREA), float)
-
-    looks = [small(_picture(seen[i].pictures[zone][offset])).ravel() for i, offset in wanted]
+    looks = [_thumbnail(_picture(seen[i].pictures[zone][offset])) for i, offset in wanted]
     return Judged(None, main_axes(np.array(looks)))
 
 
+def _thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+    import cv2
+
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.resize(grey, THUMBNAIL_PX, interpolation=cv2.INTER_AREA), float).ravel()
+
+
 def by_model(ws: Workspace, model_id: str) -> Judge:
-    """Return what scores candidates with a model and places them by its features."""
+    """Return what scores candidates with a model and places them by its features.
+
+    A model that came as a graph alone, without weights, shows no features: thumbnails do.
+    """
+    from pipeline.learning.cards import WEIGHTS
     from pipeline.learning.checkpoints import load_model
     from pipeline.learning.embedding import features_of
     from pipeline.learning.infer import Scorer
 
-    scorer, (net, _) = Scorer.open(ws, model_id), load_model(ws, model_id)
+    scorer = Scorer.open(ws, model_id)
+    whole = (ws.model(model_id) / WEIGHTS).is_file()
+    net = load_model(ws, model_id)[0] if whole else None
 
     def judge(seen: Mapping[int, Seen], zone: str, wanted: Sequence[tuple[int, float]]) -> Judged:
         p_truck = np.zeros(len(wanted))
-        features: dict[int, NDArray[np.float32]] = {}
+        features: dict[int, NDArray[np.floating]] = {}
         of_block = np.array([number for number, _ in wanted], np.intp)
         for number in np.unique(of_block).tolist():
             own = np.flatnonzero(of_block == number)
@@ -91,7 +98,10 @@ def by_model(ws: Workspace, model_id: str) -> Judge:
             crops = [scorer.fitted(_picture(shown[wanted[i][1]])) for i in own]
             empty = _picture(seen[number].backgrounds[zone])
             p_truck[own] = scorer.p_truck(crops, empty)
-            found = features_of(net, scorer.pixels(crops, empty))
+            if net is None:
+                found = np.array([_thumbnail(crop) for crop in crops])
+            else:
+                found = features_of(net, scorer.pixels(crops, empty))
             features |= dict(zip(own.tolist(), found, strict=True))
         return Judged(p_truck, main_axes(np.array([features[i] for i in range(len(wanted))])))
 

@@ -18,9 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from pipeline.errors import ModelError, NotFoundError
-from pipeline.learning import card_page
 from pipeline.learning.cards import CARD as CARD
-from pipeline.learning.cards import CARD_PAGE as CARD_PAGE
 from pipeline.learning.cards import ONNX as ONNX
 from pipeline.learning.cards import ONNX_INT8 as ONNX_INT8
 from pipeline.learning.cards import WEIGHTS as WEIGHTS
@@ -33,13 +31,12 @@ if TYPE_CHECKING:
 
 
 def save_model(ws: Workspace, model_id: str, net: TruckNet, card: dict[str, Any]) -> None:
-    """Write weights, graph, readable card and last ``card.json``: a folder with it is whole."""
+    """Write weights, the exported graph and last the card: a folder with a card is whole."""
     folder = ws.model(model_id)
     net = net.cpu().eval()
     state = {k: v.contiguous() for k, v in net.state_dict().items()}
     write_bytes(folder / WEIGHTS, save(state))
     write_bytes(folder / ONNX, to_onnx(net, card["input"]))
-    write_bytes(folder / CARD_PAGE, card_page.as_markdown(card).encode())
     write_json(folder / CARD, card)
 
 

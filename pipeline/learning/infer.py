@@ -98,7 +98,7 @@ class Scorer:
         shape = (len(crops), self.channels, self.height, self.width)
         pixels = np.empty(shape, dtype=np.uint8)
         pixels[:, :3] = np.stack(crops).transpose(0, 3, 1, 2)
-        if background is not None:
+        if background is not None and self.channels == 6:
             pixels[:, 3:] = self.fitted(background).transpose(2, 0, 1)
         return pixels
 

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from pipeline import cameras, lineage, metrics, progress, splits
 from pipeline.learning import calibration, checkpoints, dataset, engines, recipes, slices
 from pipeline.learning.calibration import Calibration
+from pipeline.learning.card_page import as_markdown
+from pipeline.learning.cards import CARD_PAGE
 from pipeline.learning.dataset import Labelled
 from pipeline.learning.fitting import Lesson, fit, logits_of
 from pipeline.learning.models import NetSpec, TruckNet, build, default_size
@@ -31,7 +33,7 @@ from pipeline.learning.models.whitened import WhitenedNet, whiten
 from pipeline.learning.options import TrainOptions
 from pipeline.learning.recipes import Kind
 from pipeline.learning.unlabelled import Windows, no_windows, read_windows, training_days
-from pipeline.store import Workspace
+from pipeline.store import Workspace, write_bytes
 
 ENOUGH_RANDOM = 60  # randomly drawn labels from which to read the natural prevalence
 PUPILS = 2
@@ -127,6 +129,7 @@ def _teach(
     labels = {name: ws.campaign_labels(name) / "labels.parquet" for name in campaigns}
     card["campaigns"] = {name: lineage.digest_of(path) for name, path in labels.items()}
     card["seconds"] = round(time.monotonic() - started, 1)
+    write_bytes(ws.model(model_id) / CARD_PAGE, as_markdown(card).encode())
     checkpoints.save_model(ws, model_id, net, card)
     course.tidy()
 

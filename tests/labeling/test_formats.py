@@ -90,7 +90,7 @@ def test_coco_and_back():
 
 
 def test_votes_csv_is_what_import_takes(tmp_path):
-    from labeling.campaign import _read_csv
+    from labeling.importing import _read_csv
 
     votes = crowd.annotate({"a": True, "b": False}, 3)
     path = tmp_path / "votes.csv"
