@@ -47,14 +47,29 @@ def tables(root: Path) -> dict[str, pd.DataFrame]:
     return {str(p.relative_to(root)): pd.read_parquet(p) for p in sorted(root.rglob("*.parquet"))}
 
 
-def test_counts_are_near_the_truth_and_intervals_hold_it(demo: Demo) -> None:
-    rows = demo[1]["counts"]
+def off_and_missed(rows: list[dict[str, Any]]) -> tuple[float, list[dict[str, Any]]]:
+    """Return the relative error of the sum, and the days whose interval misses the truth."""
     counted = sum(row["truck_count"] for row in rows)
     truth = sum(row["truth"] for row in rows)
     assert truth > 50, "too few trucks to say anything"
-    # The full demonstration is held to 5%; this one learns from three days instead of four.
-    assert abs(counted - truth) <= 0.12 * truth
     missed = [r for r in rows if not r["truck_count_lo"] <= r["truth"] <= r["truck_count_hi"]]
+    return counted / truth - 1, missed
+
+
+def test_counts_are_near_the_truth(demo: Demo) -> None:
+    # Three days teach it instead of four, and arithmetic differs between processors: the shorter
+    # demonstration is no measurement. The one below is.
+    off, missed = off_and_missed(demo[1]["counts"])
+    assert abs(off) <= 0.2
+    assert len(missed) <= 2, missed
+
+
+@pytest.mark.slow
+def test_the_whole_demonstration_is_within_five_percent(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flows.cli", "demo", "--root", str(tmp_path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    off, missed = off_and_missed(json.loads(done.stdout)["counts"])
+    assert abs(off) <= 0.05
     assert len(missed) <= 1, missed
 
 
