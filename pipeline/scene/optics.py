@@ -68,6 +68,20 @@ class View:
         homogeneous = (np.asarray(points_m) - np.array(self.eye_m)) @ self.matrix().T
         return np.asarray(homogeneous[..., :2] / homogeneous[..., 2:])
 
+    def reach_m(self, tallest_m: float) -> tuple[float, float]:
+        """Return from where to where along the road something may be in the picture.
+
+        Nearest, the top of a thing ``tallest_m`` high comes into the lower edge; furthest, the
+        ground leaves through the upper one (infinitely far where the horizon is in view).
+
+        >>> [round(y, 1) for y in View(eye_m=(0, 0, 13.5), pitch_deg=26.0).reach_m(4.0)]
+        [10.3, 82.4]
+        """
+        half = math.degrees(math.atan2(self.height_px / 2, self.focal_px))
+        steep, flat = (math.radians(self.pitch_deg + turn) for turn in (half, -half))
+        near = (self.eye_m[2] - tallest_m) / math.tan(steep) if steep < math.pi / 2 else -math.inf
+        return near, self.eye_m[2] / math.tan(flat) if flat > 0 else math.inf
+
     def ground(self, xs_px: Floats, ys_px: Floats) -> tuple[Floats, Floats]:
         """Return the ground point (x, y) in metres seen at each pixel; NaN above the horizon."""
         right, down, forward = self.axes()

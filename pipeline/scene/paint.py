@@ -25,6 +25,8 @@ Pixels = NDArray[np.uint8]
 
 _NEAREST_M = 3.0  # below the lower edge of every picture: geometry is cut off here
 _FURTHEST_M = 125.0
+_TALLEST_M = 4.1
+_ASIDE_M = 8.0  # shadows and lamps of what is just outside the picture still fall into it
 _FINE_PX_PER_M = 8.5  # windows and stripes are left out where a metre is smaller
 
 
@@ -48,6 +50,8 @@ class Painter:
         """Light the empty road and index the traffic; bodies are built when first seen."""
         self.site, self.light = site, light
         self._eye = np.array(site.view.eye_m)
+        near, far = site.view.reach_m(_TALLEST_M)
+        self._reach = max(_NEAREST_M, near - _ASIDE_M), min(_FURTHEST_M, far + _ASIDE_M)
         self._matrix = site.view.matrix().T.copy()
         empty = backdrop.lit(site, light)
         self.empty: Pixels = np.clip(empty, 0, 255).astype(np.uint8)
@@ -70,6 +74,7 @@ class Painter:
         """Return vehicles in the picture and the place of their fronts, furthest first."""
         found = []
         near, far = self.site.zone_m
+        nearest, furthest = self._reach
         slowest = self.site.speed_mps * 0.65
         for lane, entered in zip(self._lanes, self._entered, strict=True):
             first, last = np.searchsorted(
@@ -80,7 +85,7 @@ class Painter:
                 gone = vehicle.speed_mps * (instant_s - vehicle.entered_s)
                 front = near + gone if self.site.direction > 0 else far - gone
                 tail = front - self.site.direction * vehicle.length_m
-                if max(front, tail) > _NEAREST_M and min(front, tail) < _FURTHEST_M:
+                if max(front, tail) > nearest and min(front, tail) < furthest:
                     row.append((vehicle, front))
             found += sorted(row, key=lambda each: -each[1])
         return found

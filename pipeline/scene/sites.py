@@ -98,7 +98,7 @@ def default_sites() -> tuple[Site, ...]:
         ),
         window_flow=(0.8, 1.1, 1.1, 1.0),
         segment_s=60,
-        fps=Fraction(15000, 1001),
+        fps=Fraction(10000, 1001),
         flow=25.0,
         speed_mps=10.0,
     )

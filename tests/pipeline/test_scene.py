@@ -359,10 +359,10 @@ def test_the_corrupt_segment_cannot_be_decoded(plan, tmp_path):
 
 
 def test_frame_rates_are_a_whole_one_and_a_broken_one(plan):
-    assert [site.fps for site in plan.sites] == [Fraction(10), Fraction(15000, 1001)]
-    # 60 s at 15000/1001 is 899.1 frames: the last one must end within the window.
+    assert [site.fps for site in plan.sites] == [Fraction(10), Fraction(10000, 1001)]
+    # 60 s at 10000/1001 is 599.4 frames: the last one must end within the window.
     segment = next(s for s in scene.segments(plan) if s.camera_id == "east-ramp")
-    assert frame_count(plan.sites[1], segment) == 899
+    assert frame_count(plan.sites[1], segment) == 599
 
 
 def test_kinds_are_told_apart_by_size():
@@ -376,3 +376,13 @@ def test_a_window_may_end_at_midnight():
     assert isinstance(window, Window)
     assert window.end == dt.datetime(2026, 3, 2, 23, tzinfo=UTC)  # midnight at UTC+1
     assert zone_length_m(late.sites[1]) == 6.5
+
+
+def test_what_is_left_undrawn_lies_outside_the_picture(plan):
+    for site in plan.sites:
+        view = replace(site.view, yaw_deg=0.0)
+        near, far = view.reach_m(4.0)
+        top = view.project(np.array([view.eye_m[0], near, 4.0]))
+        ground = view.project(np.array([view.eye_m[0], far, 0.0]))
+        assert top[1] == pytest.approx(view.height_px)
+        assert ground[1] == pytest.approx(0.0, abs=1e-6)
