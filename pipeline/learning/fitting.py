@@ -263,10 +263,10 @@ def make_optimiser(net: nn.Module, options: TrainOptions) -> torch.optim.Optimiz
         nesterov = options.momentum > 0
         return torch.optim.SGD(groups, lr=rate, momentum=options.momentum, nesterov=nesterov)
     if options.optimiser == "adam":
-        return torch.optim.Adam(groups, lr=rate)
+        return torch.optim.Adam(groups, lr=rate, fused=True)
     if options.optimiser == "rmsprop":
         return torch.optim.RMSprop(groups, lr=rate, momentum=options.momentum)
-    return torch.optim.AdamW(groups, lr=rate)
+    return torch.optim.AdamW(groups, lr=rate, fused=True)
 
 
 def scheduled(step: int, steps: int, options: TrainOptions) -> float:

@@ -21,15 +21,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline import cameras, lineage, metrics, progress, splits
+from pipeline import cameras, lineage, metrics, splits
 from pipeline.learning import calibration, checkpoints, dataset, engines, recipes, slices
 from pipeline.learning.calibration import Calibration
 from pipeline.learning.card_page import as_markdown
 from pipeline.learning.cards import CARD_PAGE
+from pipeline.learning.classroom import Classroom, Course, side_by_side
 from pipeline.learning.dataset import Labelled
-from pipeline.learning.fitting import Lesson, fit, logits_of
-from pipeline.learning.models import NetSpec, TruckNet, build, default_size
-from pipeline.learning.models.whitened import WhitenedNet, whiten
+from pipeline.learning.fitting import Lesson, logits_of
+from pipeline.learning.models import NetSpec, TruckNet, default_size
 from pipeline.learning.options import TrainOptions
 from pipeline.learning.recipes import Kind
 from pipeline.learning.unlabelled import Windows, no_windows, read_windows, training_days
@@ -122,19 +122,19 @@ def _teach(
     campaigns: Sequence[str],
 ) -> None:
     """Train and save what is not there yet."""
-    course = _Course(ws, labelled, options, kind, model_id)
+    run = _Run(ws, labelled, options, kind, model_id)
     started = time.monotonic()
-    net, held_out, parts = course.cross_fitted() if options.rounds else course.split_once()
-    card = course.card(net, held_out, parts)
+    net, held_out, parts = run.cross_fitted() if options.rounds else run.split_once()
+    card = run.card(net, held_out, parts)
     labels = {name: ws.campaign_labels(name) / "labels.parquet" for name in campaigns}
     card["campaigns"] = {name: lineage.digest_of(path) for name, path in labels.items()}
     card["seconds"] = round(time.monotonic() - started, 1)
     write_bytes(ws.model(model_id) / CARD_PAGE, as_markdown(card).encode())
     checkpoints.save_model(ws, model_id, net, card)
-    course.tidy()
+    run.room.tidy()
 
 
-class _Course:
+class _Run:
     """One training from split to card."""
 
     def __init__(
@@ -142,7 +142,6 @@ class _Course:
     ) -> None:
         self.ws, self.labelled, self.options, self.kind = ws, labelled, options, kind
         self.model_id, self.days = model_id, _training_days(ws, labelled)
-        self.device = _device(options.device)
         _, channels, height, width = labelled.pixels.shape
         self.spec = NetSpec(
             channels=channels,
@@ -156,7 +155,7 @@ class _Course:
             init=options.init,
         )
         self.pixels = torch.from_numpy(labelled.pixels)
-        self.augment = recipes.augmentation(kind, float(options.augment or 0.0))
+        self.room = Classroom(ws, model_id, options, self.spec, kind)
         self.calibration: Calibration | None = None
         self.curves: dict[str, list[dict[str, float]]] = {}
         self.shown = 0.5 if options.balance in ("half", "weights") else float(labelled.truth.mean())
@@ -174,18 +173,15 @@ class _Course:
         refit = float(self.options.refit or 0.0)
         epochs = int(self.options.epochs or 1)
         last = round(epochs * refit)
-        net = self._taught(
-            "final" if not last else "measured",
-            self._lesson(teach),
-            self._lesson(watch),
-            epochs=max(1, epochs - last),
-        )
+        name = "final" if not last else "measured"
+        course = Course(name, self._lesson(teach), epochs=max(1, epochs - last))
+        net = self._taught(course, self._lesson(watch))
         rows = np.flatnonzero(held)
         held_out = HeldOut(rows, self._logits(net, rows), "validation and test")
         sizes = {str(name): int((part == name).sum()) for name in splits.PARTS}
         if last:
             everything = self._lesson(np.arange(len(part)))
-            net = self._taught("final", everything, None, epochs=last, start=net)
+            net = self._taught(Course("final", everything, epochs=last), start=net)
         return net, held_out, sizes
 
     def cross_fitted(self) -> tuple[TruckNet, HeldOut, dict[str, int]]:
@@ -211,7 +207,7 @@ class _Course:
         self.calibration = fitted
         sizes = {"train": len(everything), "cross_fitted": len(everything), "unlabelled": len(free)}
         epochs = self._final_epochs(len(lesson), free)
-        net = self._taught("final", _joined(lesson, free), None, epochs=epochs)
+        net = self._taught(Course("final", _joined(lesson, free), epochs=epochs))
         return net, held_out, sizes
 
     def _judged(
@@ -228,7 +224,7 @@ class _Course:
         their targets come from teachers who knew the labels.
         """
         fold = splits.folds(self.labelled.groups, self._classes(), n, self.options.seed)
-        logits, nets = np.zeros(len(self.labelled)), []
+        courses = []
         for k in range(n):
             held = fold == k
             rows = torch.from_numpy(np.flatnonzero(~held & ~self._neighbours(held)))
@@ -240,10 +236,12 @@ class _Course:
                 away = Lesson(free.pixels[apart], free.target[apart], free.weight[apart])
                 taught = _joined(part, away)
                 epochs = self._final_epochs(len(part), away)
-            title = f"{name} {k + 1} of {n}"
-            net = self._taught(title, taught, None, seed=k + 1 + len(name), epochs=epochs)
-            logits[held] = self._logits(net, np.flatnonzero(held))
-            nets.append(net)
+            courses.append(Course(f"{name} {k + 1} of {n}", taught, k + 1 + len(name), epochs))
+        side_by_side(self.room, courses)
+        nets = [self._taught(course) for course in courses]
+        logits = np.zeros(len(self.labelled))
+        for k, net in enumerate(nets):
+            logits[fold == k] = self._logits(net, np.flatnonzero(fold == k))
         how = f"cross-fitted in {n} folds"
         return HeldOut(np.arange(len(self.labelled)), logits, how), nets
 
@@ -365,39 +363,16 @@ class _Course:
         )
         return replace(fitted, natural=natural)
 
-    def tidy(self) -> None:
-        """Remove the checkpoints of a run that has ended."""
-        for path in self._progress_path("*").parent.glob("*.safetensors"):
-            if path.name != checkpoints.WEIGHTS:
-                path.unlink()
-
     def _taught(
         self,
-        name: str,
-        lesson: Lesson,
-        validation: Lesson | None,
-        *,
-        seed: int = 0,
-        epochs: int | None = None,
+        course: Course,
+        validation: Lesson | None = None,
         start: TruckNet | None = None,
     ) -> TruckNet:
-        seed = self.options.seed * 101 + seed
-        net = self._fresh(lesson, seed)
-        if start is not None:
-            net.load_state_dict(start.state_dict())
-            seed += 50
-        result = fit(
-            net,
-            lesson,
-            replace(self.options, epochs=epochs or self.options.epochs),
-            self.augment,
-            seed=seed,
-            validation=validation,
-            checkpoint=self._progress_path(name),
-            minutes=self._minutes(epochs),
-            note=_Teller(f"train {self.options.arch}, {name}"),
-        )
-        self.curves[name] = [{k: round(v, 5) for k, v in row.items()} for row in result.curve]
+        minutes = self._minutes(course.epochs)
+        net, result = self.room.teach(course, validation, start, minutes)
+        rows = [{k: round(v, 5) for k, v in row.items()} for row in result.curve]
+        self.curves[course.name] = rows
         return net
 
     def _minutes(self, epochs: int | None) -> float | None:
@@ -406,21 +381,6 @@ class _Course:
         if allowed is None or self.options.rounds:
             return None
         return allowed * min(1.0, (epochs or whole) / whole)
-
-    def _fresh(self, lesson: Lesson, seed: int) -> TruckNet:
-        """Return an untaught network, its first layer whitened where it has such a one."""
-        weights = self.options.weights
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = build(self.options.arch, self.spec, imagenet=weights == "imagenet")
-        net.views = recipes.views(self.kind)
-        if weights and weights != "imagenet":
-            checkpoints.start_from(self.ws, net, weights)
-        elif isinstance(net.body, WhitenedNet):
-            whiten(net.body, lesson.pixels, self.spec.channels)
-        if self.options.freeze:
-            checkpoints.freeze_all_but_head(net)
-        return net.to(self.device)
 
     def _lesson(self, rows: NDArray[np.int64]) -> Lesson:
         picked = torch.from_numpy(rows)
@@ -455,26 +415,6 @@ class _Course:
         channels = "RGB crop" if s.channels == 3 else "RGB crop, RGB background"
         return {"channels": s.channels, "height": s.height, "width": s.width, "holds": channels}
 
-    def _progress_path(self, name: str) -> Path:
-        return self.ws.model(self.model_id) / f"{name.replace(' ', '_')}.safetensors"
-
-
-class _Teller:
-    """Tells of epochs on stderr: a line every few seconds, and the last one."""
-
-    def __init__(self, what: str, every_s: float = 5.0) -> None:
-        self.what, self.every_s = what, every_s
-        self.started = self.said = time.monotonic()
-
-    def __call__(self, epoch: int, epochs: int, row: dict[str, float]) -> None:
-        now = time.monotonic()
-        if now - self.said < self.every_s and epoch != epochs:
-            return
-        self.said = now
-        left = (now - self.started) / epoch * (epochs - epoch)
-        figures = ", ".join(f"{k} {v:.3g}" for k, v in row.items() if k != "rate")
-        progress.note(f"{self.what}: epoch {epoch} of {epochs}, {figures}, {left:.0f} s left")
-
 
 def _nothing(values: Floats | None) -> Floats:
     return np.zeros(0) if values is None else values
@@ -494,12 +434,6 @@ def _training_days(ws: Workspace, labelled: Labelled) -> dict[str, list[dt.date]
         return {}
     registry = cameras.load(ws.cameras_toml)
     return training_days(registry, labelled.cameras, labelled.captured_s.tolist())
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 __all__ = ["Calibration", "TrainOptions", "model_id_of", "train_campaigns", "train_images"]

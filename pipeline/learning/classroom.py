@@ -1,0 +1,174 @@
+"""Teaching one network, or several side by side: what a run's networks have in common.
+
+Each network leaves its state in a checkpoint of the model's folder as it goes. Networks that do not
+depend on each other are taught in processes of their own, one thread each: on small pictures two
+processes do nearly twice the work of two threads. Whoever asks for such a network afterwards finds
+its checkpoint finished, so the result is the same with one process or many, killed or not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline import cores, progress
+from pipeline.learning import checkpoints, recipes
+from pipeline.learning.fitting import Fit, Lesson, fit
+from pipeline.learning.models import NetSpec, TruckNet, build
+from pipeline.learning.models.whitened import WhitenedNet, whiten
+from pipeline.learning.options import TrainOptions
+from pipeline.learning.recipes import Kind
+from pipeline.store import Workspace
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one network is taught: its ``name``, its lesson, its seed, how long (None: as set)."""
+
+    name: str
+    lesson: Lesson
+    seed: int = 0
+    epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class Classroom:
+    """How every network of one training run is taught.
+
+    ``options`` must be resolved (:func:`recipes.resolve`).
+    """
+
+    ws: Workspace
+    model_id: str
+    options: TrainOptions
+    spec: NetSpec
+    kind: Kind
+
+    @property
+    def device(self) -> torch.device:
+        """The device that ``options`` ask for; ``auto`` takes a GPU where there is one."""
+        name = self.options.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(name)
+
+    def checkpoint(self, name: str) -> Path:
+        """Return where the state of the network called ``name`` is kept."""
+        return self.ws.model(self.model_id) / f"{name.replace(' ', '_')}.safetensors"
+
+    def tidy(self) -> None:
+        """Remove the checkpoints of a run that has ended."""
+        for path in self.checkpoint("any").parent.glob("*.safetensors"):
+            if path.name != checkpoints.WEIGHTS:
+                path.unlink()
+
+    def teach(
+        self,
+        course: Course,
+        validation: Lesson | None = None,
+        start: TruckNet | None = None,
+        minutes: float | None = None,
+    ) -> tuple[TruckNet, Fit]:
+        """Teach one network, from ``start``'s weights where given, within ``minutes``."""
+        seed = self.options.seed * 101 + course.seed
+        net = self._fresh(course.lesson, seed)
+        if start is not None:
+            net.load_state_dict(start.state_dict())
+            seed += 50
+        result = fit(
+            net,
+            course.lesson,
+            replace(self.options, epochs=course.epochs or self.options.epochs),
+            recipes.augmentation(self.kind, float(self.options.augment or 0.0)),
+            seed=seed,
+            validation=validation,
+            checkpoint=self.checkpoint(course.name),
+            minutes=minutes,
+            note=_Teller(f"train {self.options.arch}, {course.name}"),
+        )
+        return net, result
+
+    def _fresh(self, lesson: Lesson, seed: int) -> TruckNet:
+        """Return an untaught network, its first layer whitened where it has such a one."""
+        weights = self.options.weights
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = build(self.options.arch, self.spec, imagenet=weights == "imagenet")
+        net.views = recipes.views(self.kind)
+        if weights and weights != "imagenet":
+            checkpoints.start_from(self.ws, net, weights)
+        elif isinstance(net.body, WhitenedNet):
+            whiten(net.body, lesson.pixels, self.spec.channels)
+        if self.options.freeze:
+            checkpoints.freeze_all_but_head(net)
+        return net.to(self.device)
+
+
+def side_by_side(room: Classroom, courses: Sequence[Course]) -> None:
+    """Teach networks that do not depend on each other, as many at once as there are cores.
+
+    They are left as finished checkpoints, for :meth:`Classroom.teach` to find. With one core, one
+    course or a GPU nothing is done here, and :meth:`Classroom.teach` does the work.
+    """
+    workers = min(cores.usable(), len(courses))
+    if workers < 2 or room.device.type != "cpu":
+        return
+    threads = max(1, cores.usable() // workers)
+    work = partial(_teach_apart, room, threads)
+    with cores.pool(workers) as processes:
+        for _ in processes.map(work, [_Parcel.of(course) for course in courses]):
+            pass
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    """A course on its way to another process, as arrays.
+
+    Tensors would travel through shared memory, of which a container often has next to none.
+    """
+
+    name: str
+    seed: int
+    epochs: int | None
+    pixels: NDArray[np.uint8]
+    target: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, course: Course) -> _Parcel:
+        lesson = course.lesson
+        arrays = (part.numpy() for part in (lesson.pixels, lesson.target, lesson.weight))
+        return cls(course.name, course.seed, course.epochs, *arrays)
+
+    def opened(self) -> Course:
+        arrays = (torch.from_numpy(part) for part in (self.pixels, self.target, self.weight))
+        return Course(self.name, Lesson(*arrays), self.seed, self.epochs)
+
+
+def _teach_apart(room: Classroom, threads: int, parcel: _Parcel) -> None:
+    torch.set_num_threads(threads)
+    room.teach(parcel.opened())
+
+
+class _Teller:
+    """Tells of epochs on stderr: a line every few seconds, and the last one."""
+
+    def __init__(self, what: str, every_s: float = 5.0) -> None:
+        self.what, self.every_s = what, every_s
+        self.started = self.said = time.monotonic()
+
+    def __call__(self, epoch: int, epochs: int, row: dict[str, float]) -> None:
+        now = time.monotonic()
+        if now - self.said < self.every_s and epoch != epochs:
+            return
+        self.said = now
+        left = (now - self.started) / epoch * (epochs - epoch)
+        figures = ", ".join(f"{k} {v:.3g}" for k, v in row.items() if k != "rate")
+        progress.note(f"{self.what}: epoch {epoch} of {epochs}, {figures}, {left:.0f} s left")
