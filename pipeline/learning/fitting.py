@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from pipeline.learning import checkpoints
+from pipeline.learning import checkpoints, pictures
 from pipeline.learning.augment import Augment
 from pipeline.learning.options import TrainOptions
 
 CHECKPOINT_EVERY_S = 5.0
+LEAST_EAGER = 0.05  # an empty road is drawn this often, beside 1 where a vehicle fills the crop
 
 _Number = TypeVar("_Number", int, float)
 
@@ -115,13 +116,17 @@ class _Run:
         if options.ema:
             self.mean = {k: v.detach().clone() for k, v in net.state_dict().items()}
         self.plateau = 1.0
+        self.eager: Tensor | None = None
+        if options.balance == "half" and lesson.pixels.shape[1] == 6:
+            share = pictures.vehicle_share(lesson.pixels.cpu().numpy())
+            self.eager = torch.from_numpy(LEAST_EAGER + share)
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Go once through the lesson; return mean loss, accuracy and the last learning rate."""
         self.net.train()
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(self.seed * 1_000_003 + epoch)
-            order = drawn_order(self.lesson.target, self.options.balance)
+            order = drawn_order(self.lesson.target, self.options.balance, self.eager)
             parity = torch.rand(
                 len(self.lesson), generator=torch.Generator().manual_seed(self.seed)
             )
@@ -309,16 +314,24 @@ def mixed(x: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     return torch.lerp(x[other], x, lam), torch.lerp(target[other], target, lam)
 
 
-def drawn_order(target: Tensor, balance: str | None) -> Tensor:
-    """Return the rows of one epoch: a permutation, or as many drawn half from each class."""
+def drawn_order(target: Tensor, balance: str | None, eager: Tensor | None = None) -> Tensor:
+    """Return the rows of one epoch: a permutation, or as many drawn half from each class.
+
+    ``eager`` ``[n]`` says how eagerly rows without a truck are drawn, with replacement. By the size
+    of what is in the picture, buses come as often as lorries; an empty road is soon learned.
+    """
     n = len(target)
     yes = (target > 0.5).nonzero().flatten().cpu()
     no = (target <= 0.5).nonzero().flatten().cpu()
     if balance != "half" or not len(yes) or not len(no):
         return torch.randperm(n)
-    picks = [_cycled(rows, n // 2 + i) for i, rows in enumerate((yes, no))]
-    both = torch.cat(picks)
-    return both[torch.randperm(len(both))][:n]
+    without = n - n // 2
+    if eager is None:
+        others = _cycled(no, without)
+    else:
+        others = no[torch.multinomial(eager[no], without, replacement=True)]
+    both = torch.cat([_cycled(yes, n // 2), others])
+    return both[torch.randperm(n)]
 
 
 def _cycled(rows: Tensor, n: int) -> Tensor:

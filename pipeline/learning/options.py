@@ -66,7 +66,7 @@ class TrainOptions:
     rounds: int | None = _knob(None, "cross-fitted teachers behind the final network; 0 is none")
     refit: float | None = _knob(None, "share of the epochs taught on all labels, after measuring")
     finish: float | None = _knob(
-        None, "pictures the last networks see, in multiples of what each teacher saw"
+        None, "with unlabelled instants: pictures shown, in multiples of epochs times labels"
     )
     trust: float = _knob(0.8, "how far teachers may overrule a label they never saw; 0 is never")
     device: str = _knob("auto", "where to train", DEVICES)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SMALLEST_PX = 8
 LARGEST_PIXELS = 60_000_000
+UNLIKE = 18  # grey levels off the background: beyond noise and compression
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -138,3 +139,23 @@ def _eight_bit(picture: object) -> NDArray[np.uint8]:
         ground = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         picture = Image.alpha_composite(ground, picture)
     return np.array(picture.convert("RGB"), dtype=np.uint8)
+
+
+def vehicle_share(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the share of each crop ``uint8[n, 6, h, w]`` that differs from its background.
+
+    Zeros where no background is at hand (``uint8[n, 3, h, w]``).
+
+    >>> half = np.zeros((1, 6, 2, 2), dtype=np.uint8)
+    >>> half[0, :3, 0] = 200
+    >>> vehicle_share(half).tolist()
+    [0.5]
+    """
+    share = np.zeros(len(pixels))
+    if pixels.shape[1] < 6:
+        return share
+    for first in range(0, len(pixels), 1000):
+        part = pixels[first : first + 1000].astype(np.int16)
+        unlike = np.abs(part[:, :3] - part[:, 3:6]).mean(axis=1) > UNLIKE
+        share[first : first + 1000] = unlike.mean(axis=(1, 2))
+    return share

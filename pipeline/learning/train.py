@@ -36,8 +36,9 @@ from pipeline.learning.unlabelled import Windows, no_windows, read_windows, trai
 from pipeline.store import Workspace, write_bytes
 
 ENOUGH_RANDOM = 60  # randomly drawn labels from which to read the natural prevalence
-PUPILS = 2
-RECIPE = 7  # raised when the same options begin to mean another training
+VOUCHED = 0.7  # what an instant that was judged at second hand weighs beside a label
+SURE_FLAW = 0.02  # share of wrong labels assumed before any network has judged them
+RECIPE = 8  # raised when the same options begin to mean another training
 
 Floats = NDArray[np.float64]
 
@@ -185,65 +186,76 @@ class _Run:
         return net, held_out, sizes
 
     def cross_fitted(self) -> tuple[TruckNet, HeldOut, dict[str, int]]:
-        """Teachers from the labels alone, pupils from unlabelled instants too, then one on all.
+        """Teachers from labels and what labels vouch for, then one network on everything.
 
-        Every label is judged by networks that never saw it: by a teacher, to mend it, and by a
-        pupil, to measure. Pupils see far better than their teachers (averaged over networks and
-        neighbouring instants the teachers' opinion is worth many labels), so the figures and the
-        calibration of the last network, which is taught as they were, come from the pupils.
+        Every label is judged by a teacher that knew nothing of its time block: to measure, to
+        calibrate, and to mend it. Unlabelled instants are judged the same way, and what teacher,
+        neighbours and labels close by say together is what the last network learns of them.
         """
-        n, everything = int(self.options.rounds or 0), np.arange(len(self.labelled))
-        held_out, teachers = self._judged(n, "teacher", self._lesson(everything))
+        everything = self._lesson(np.arange(len(self.labelled)))
         windows = self._windows()
-        free_logits = self._opinions(teachers, windows)
-        fitted = self._calibrated(held_out, free_logits[windows.random])
-        free = self._self_taught(windows, free_logits, fitted)
-        lesson = self._mended(held_out, fitted)
-        if len(free):
-            held_out, pupils = self._judged(PUPILS, "pupil", lesson, free, self._blocks_of(windows))
-            opinions = self._opinions(pupils, windows)[windows.random]
-            fitted = self._calibrated(held_out, opinions)
-            lesson = self._mended(held_out, fitted)
+        blocks = self._blocks_of(windows)
+        held_out, opinions = self._judged(everything, windows, blocks)
+        fitted = self._calibrated(held_out, opinions[windows.random])
+        free = self._self_taught(windows, opinions, fitted)
         self.calibration = fitted
-        sizes = {"train": len(everything), "cross_fitted": len(everything), "unlabelled": len(free)}
-        epochs = self._final_epochs(len(lesson), free)
-        net = self._taught(Course("final", _joined(lesson, free), epochs=epochs))
-        return net, held_out, sizes
+        lesson = self._mended(held_out, fitted)
+        n = len(lesson)
+        sizes = {"train": n, "cross_fitted": n, "unlabelled": len(free)}
+        course = Course("final", _joined(lesson, free), epochs=self._long_enough(n, free))
+        return self._taught(course), held_out, sizes
 
     def _judged(
-        self,
-        n: int,
-        name: str,
-        lesson: Lesson,
-        free: Lesson | None = None,
-        free_blocks: Sequence[str] = (),
-    ) -> tuple[HeldOut, list[TruckNet]]:
-        """Teach ``n`` networks, each without a fold of the labels, and have it judge that fold.
+        self, lesson: Lesson, windows: Windows, blocks: Sequence[str]
+    ) -> tuple[HeldOut, Floats]:
+        """Teach a network for each fold of the labels, without it, and have it judge that fold.
 
-        Unlabelled instants of a fold's time blocks stay away too: they show the same vehicles, and
-        their targets come from teachers who knew the labels.
+        Returns the labels' held-out logits, and the logits of unlabelled instants, smoothed over
+        neighbours: by the teacher that was kept from their time block; by all, where none was.
         """
+        n = int(self.options.rounds or 0)
         fold = splits.folds(self.labelled.groups, self._classes(), n, self.options.seed)
+        fold_of = dict(zip(self.labelled.groups, fold.tolist(), strict=True))
+        own = np.array([fold_of.get(block, -1) for block in blocks], dtype=np.int64)
+        near = self._vouched(windows)
         courses = []
         for k in range(n):
             held = fold == k
-            rows = torch.from_numpy(np.flatnonzero(~held & ~self._neighbours(held)))
-            part = Lesson(lesson.pixels[rows], lesson.target[rows], lesson.weight[rows])
-            taught, epochs = part, None
-            if free is not None:
-                blocks = {self.labelled.groups[i] for i in np.flatnonzero(held)}
-                apart = torch.tensor([block not in blocks for block in free_blocks])
-                away = Lesson(free.pixels[apart], free.target[apart], free.weight[apart])
-                taught = _joined(part, away)
-                epochs = self._final_epochs(len(part), away)
-            courses.append(Course(f"{name} {k + 1} of {n}", taught, k + 1 + len(name), epochs))
+            part = _picked(lesson, ~held & ~self._neighbours(held))
+            beside = _picked(near, own != k)
+            epochs = self._long_enough(len(part), beside)
+            name = f"teacher {k + 1} of {n}"
+            courses.append(Course(name, _joined(part, beside), seed=k + 8, epochs=epochs))
         side_by_side(self.room, courses)
         nets = [self._taught(course) for course in courses]
         logits = np.zeros(len(self.labelled))
         for k, net in enumerate(nets):
             logits[fold == k] = self._logits(net, np.flatnonzero(fold == k))
-        how = f"cross-fitted in {n} folds"
-        return HeldOut(np.arange(len(self.labelled)), logits, how), nets
+        held_out = HeldOut(np.arange(len(logits)), logits, f"cross-fitted in {n} folds")
+        seen = torch.from_numpy(windows.pixels[:, : self.spec.channels].copy())
+        each = np.array([np.asarray(logits_of(net, seen), dtype=np.float64) for net in nets])
+        mine = np.where(own < 0, each.mean(axis=0), each[own, np.arange(len(own))])
+        return held_out, windows.smoothed(mine)
+
+    def _vouched(self, windows: Windows) -> Lesson:
+        """Return all instants as a lesson, each weighed by how surely a label close by speaks."""
+        chosen = self._chosen_prevalence
+        heard = windows.vouched(self.labelled, self._said(SURE_FLAW))
+        return Lesson(
+            torch.from_numpy(windows.pixels[:, : self.spec.channels].copy()),
+            torch.from_numpy(calibration.sigmoid(heard + np.log(chosen / (1 - chosen)))).float(),
+            torch.from_numpy(VOUCHED * np.clip(np.abs(heard) / 2, 0, 1)).float(),
+        )
+
+    @property
+    def _chosen_prevalence(self) -> float:
+        """The share of trucks among what was chosen for labelling."""
+        return min(max(float(self.labelled.p.mean()), 1e-3), 1 - 1e-3)
+
+    def _said(self, flaw: float) -> Floats:
+        """Return what each label says, as a log likelihood ratio."""
+        ratio = calibration.likelihood_ratio(self.labelled.p, self._chosen_prevalence, flaw)
+        return np.asarray(np.log(ratio), dtype=np.float64)
 
     def _mended(self, held_out: HeldOut, fitted: Calibration) -> Lesson:
         """Return all labels, each moved towards what it and unprejudiced teachers say together."""
@@ -276,33 +288,25 @@ class _Run:
             places.setdefault(camera, []).append((captured, zone))
         return read_windows(self.ws, self.days, places, per_zone, height, width, self.options.seed)
 
-    def _opinions(self, teachers: Sequence[TruckNet], windows: Windows) -> Floats:
-        """Return the teachers' joint logits of unlabelled instants, smoothed over neighbours."""
-        pixels = torch.from_numpy(windows.pixels[:, : self.spec.channels].copy())
-        opinions = [np.asarray(logits_of(net, pixels), dtype=np.float64) for net in teachers]
-        return windows.smoothed(np.mean(opinions, axis=0))
-
     def _self_taught(self, windows: Windows, logits: Floats, fitted: Calibration) -> Lesson:
         """Return unlabelled instants with the belief in a truck as target.
 
         Bayes' rule in log odds: how common trucks are where the instant was drawn (on the road, or
         among what was chosen for labelling), what teachers see, what a label close by says.
         """
-        pixels = torch.from_numpy(windows.pixels[:, : self.spec.channels].copy())
-        labelled, chosen = self.labelled, float(self.labelled.p.mean())
-        prior = np.where(windows.random, fitted.natural, min(max(chosen, 1e-3), 1 - 1e-3))
-        said = np.log(calibration.likelihood_ratio(labelled.p, chosen, max(fitted.flaw, 0.01)))
+        chosen = self._chosen_prevalence
+        prior = np.where(windows.random, fitted.natural, chosen)
         z = logits / fitted.temperature + fitted.bias + np.log(prior / (1 - prior))
-        z = z + windows.vouched(labelled, said)
+        z = z + windows.vouched(self.labelled, self._said(max(fitted.flaw, 0.01)))
         doubt = np.clip(1.25 - np.abs(z), 0.0, 1.0)  # half of both is no lesson
         return Lesson(
-            pixels,
+            torch.from_numpy(windows.pixels[:, : self.spec.channels].copy()),
             torch.from_numpy(calibration.sigmoid(z)).float(),
-            torch.from_numpy(0.7 * (1 - doubt)).float(),
+            torch.from_numpy(VOUCHED * (1 - doubt)).float(),
         )
 
-    def _final_epochs(self, n: int, free: Lesson) -> int:
-        """Return epochs that show ``finish`` times as many pictures as each teacher saw."""
+    def _long_enough(self, n: int, free: Lesson) -> int:
+        """Return epochs that show ``finish`` times as many pictures as ``n`` labels alone would."""
         epochs, times = int(self.options.epochs or 1), float(self.options.finish or 1.0)
         return max(2, round(times * epochs * n / (n + len(free)))) if len(free) else epochs
 
@@ -418,6 +422,12 @@ class _Run:
 
 def _nothing(values: Floats | None) -> Floats:
     return np.zeros(0) if values is None else values
+
+
+def _picked(lesson: Lesson, rows: NDArray[np.bool_]) -> Lesson:
+    """Return the marked rows that weigh anything."""
+    at = torch.from_numpy(np.flatnonzero(rows & (lesson.weight.numpy() > 0.03)))
+    return Lesson(lesson.pixels[at], lesson.target[at], lesson.weight[at])
 
 
 def _joined(a: Lesson, b: Lesson) -> Lesson:

@@ -8,28 +8,27 @@ one judged vehicle is seen again in other places. All belong to the days that te
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import cameras, localtime, store, view
+from pipeline import cameras, cores, localtime, store, view
 from pipeline.cameras import Registry
 from pipeline.domain import Camera, Span
 from pipeline.footage import video
 from pipeline.learning import pictures
 from pipeline.learning.dataset import Labelled
-from pipeline.progress import track
 from pipeline.schemas import CLIPS
 from pipeline.store import Workspace
 
 WINDOW_S = 12.0
 ABOUT_S = 0.8
 WINDOW_HZ = 4.0
-UNLIKE = 18  # grey levels off the background: beyond noise and compression
 LEAST_SHARE = 0.03  # of the crop, below which no vehicle is in it
 
 
@@ -73,7 +72,7 @@ class Windows:
         likely it is the same vehicle in another place. An empty road vouches for nothing.
         """
         heard = np.zeros(len(self))
-        mine, theirs = _vehicle_share(self.pixels), _vehicle_share(labelled.pixels)
+        mine, theirs = pictures.vehicle_share(self.pixels), pictures.vehicle_share(labelled.pixels)
         rows: dict[tuple[str, str], list[int]] = {}
         for row, place in enumerate(zip(self.cameras, self.zones, strict=True)):
             rows.setdefault(place, []).append(row)
@@ -149,7 +148,8 @@ def read_windows(
             ws, registry, camera_id, dates, labelled.get(camera_id, []), per_zone, seed
         )
     ]
-    runs = [run for block in track(blocks, "unlabelled") for run in _runs(block, height, width)]
+    read = dict(cores.each(partial(_runs, height, width), blocks, "unlabelled"))
+    runs = [run for number in range(len(blocks)) for run in read[number]]
     if not runs:
         return no_windows(height, width)
     lengths = [len(run.at) for run in runs]
@@ -167,18 +167,6 @@ def no_windows(height: int, width: int) -> Windows:
     """Return windows of nothing."""
     pixels = np.zeros((0, 6, height, width), dtype=np.uint8)
     return Windows(pixels, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool))
-
-
-def _vehicle_share(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the share of each picture ``uint8[n, 6, h, w]`` that differs from its background."""
-    share = np.zeros(len(pixels))
-    if pixels.shape[1] < 6:
-        return share
-    for first in range(0, len(pixels), 1000):
-        part = pixels[first : first + 1000].astype(np.int16)
-        unlike = np.abs(part[:, :3] - part[:, 3:6]).mean(axis=1) > UNLIKE
-        share[first : first + 1000] = unlike.mean(axis=(1, 2))
-    return share
 
 
 def _drawn(
@@ -241,8 +229,8 @@ def _clips(ws: Workspace, camera_id: str, day: dt.date) -> list[dict[str, Any]]:
     return [row for row in rows if row["status"] != "quarantined"]
 
 
-def _runs(block: _Block, height: int, width: int) -> Iterator[_Run]:
-    """Yield what every zone shows over every span of one block."""
+def _runs(height: int, width: int, block: _Block) -> list[_Run]:
+    """Return what every zone shows over every span of one block."""
     crops = [view.Crop.of(zone, *block.size) for zone in block.camera.zones]
     box = view.union_box(crops)
     quiet = view.background_offsets(block.stretch)
@@ -252,8 +240,9 @@ def _runs(block: _Block, height: int, width: int) -> Iterator[_Run]:
         (frame.offset_s, [view.cut(frame.rgb, crop, box) for crop in crops])
         for frame in video.read_at(block.path, wanted, box)
     ]
+    runs: list[_Run] = []
     if not seen:
-        return
+        return runs
     at = np.array([offset for offset, _ in seen])
     calm = np.unique(np.abs(at[:, None] - np.array(quiet)).argmin(axis=0))
     for z in range(len(crops)):
@@ -268,4 +257,5 @@ def _runs(block: _Block, height: int, width: int) -> Iterator[_Run]:
             run[:, 3:] = road
             for k, i in enumerate(rows):
                 run[k, :3] = pictures.scaled(seen[i][1][z], width, height).transpose(2, 0, 1)
-            yield _Run(run, block.started_s + at[rows], not only, block.camera.id, name)
+            runs.append(_Run(run, block.started_s + at[rows], not only, block.camera.id, name))
+    return runs

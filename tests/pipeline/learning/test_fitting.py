@@ -21,6 +21,18 @@ def test_half_of_each_class_is_drawn_when_asked():
     assert sorted(drawn_order(target, "none").tolist()) == list(range(100))
 
 
+def test_what_fills_the_picture_is_drawn_more_eagerly():
+    torch.manual_seed(0)
+    target = torch.cat([torch.ones(50), torch.zeros(150)])
+    eager = torch.cat([torch.ones(50), torch.full((50,), 0.9), torch.full((100,), 0.05)])
+    orders = [drawn_order(target, "half", eager) for _ in range(20)]
+    drawn = torch.bincount(torch.cat(orders), minlength=200).float() / 20
+    assert drawn[:50].sum() == 100  # half of the rows show trucks, each as often as any other
+    # 100 draws over weights 50 × 0.9 and 100 × 0.05: 90 and 10
+    assert drawn[50:100].sum() == pytest.approx(90, abs=3)
+    assert drawn[100:].sum() == pytest.approx(10, abs=3)
+
+
 def test_class_weights_make_classes_equal():
     target = torch.tensor([1.0] * 10 + [0.0] * 90)
     weights = class_weights(target)

@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline import schemas, store, view
 from pipeline.cameras import load
 from pipeline.errors import InputError, ModelError, NotFoundError
-from pipeline.learning import checkpoints, engines, evaluate, infer, train
+from pipeline.learning import checkpoints, classroom, engines, evaluate, infer, train
 from pipeline.learning.options import TrainOptions
 from pipeline.store import Workspace
 
@@ -74,7 +74,7 @@ def test_the_readable_card_says_what_the_card_says(trained):
 
 def test_the_same_call_trains_nothing(trained, blocks, monkeypatch):
     ws, model_id = trained
-    monkeypatch.setattr(train, "fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(classroom, "fit", lambda *_, **__: pytest.fail("trained again"))
 
     assert train.train_images(ws, blocks, blocks / "labels.csv", OPTIONS) == model_id
 
