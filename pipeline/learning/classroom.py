@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline import cores, progress
 from pipeline.learning import checkpoints, recipes
-from pipeline.learning.fitting import Fit, Lesson, fit
+from pipeline.learning.fitting import Fit, Lesson, fit, last_weights
 from pipeline.learning.models import NetSpec, TruckNet, build
 from pipeline.learning.models.whitened import WhitenedNet, whiten
 from pipeline.learning.options import TrainOptions
@@ -30,12 +30,16 @@ from pipeline.store import Workspace
 
 @dataclass(frozen=True)
 class Course:
-    """What one network is taught: its ``name``, its lesson, its seed, how long (None: as set)."""
+    """What one network is taught, from which seed, how long (None: as set).
+
+    ``after`` names a network taught before, from whose weights this one goes on.
+    """
 
     name: str
     lesson: Lesson
     seed: int = 0
     epochs: int | None = None
+    after: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,14 +77,13 @@ class Classroom:
         self,
         course: Course,
         validation: Lesson | None = None,
-        start: TruckNet | None = None,
         minutes: float | None = None,
     ) -> tuple[TruckNet, Fit]:
-        """Teach one network, from ``start``'s weights where given, within ``minutes``."""
+        """Teach one network, in at most ``minutes`` where given."""
         seed = self.options.seed * 101 + course.seed
         net = self._fresh(course.lesson, seed)
-        if start is not None:
-            net.load_state_dict(start.state_dict())
+        if course.after:
+            net.load_state_dict(last_weights(self.checkpoint(course.after)))
             seed += 50
         result = fit(
             net,
@@ -137,6 +140,7 @@ class _Parcel:
     name: str
     seed: int
     epochs: int | None
+    after: str
     pixels: NDArray[np.uint8]
     target: NDArray[np.float32]
     weight: NDArray[np.float32]
@@ -145,11 +149,11 @@ class _Parcel:
     def of(cls, course: Course) -> _Parcel:
         lesson = course.lesson
         arrays = (part.numpy() for part in (lesson.pixels, lesson.target, lesson.weight))
-        return cls(course.name, course.seed, course.epochs, *arrays)
+        return cls(course.name, course.seed, course.epochs, course.after, *arrays)
 
     def opened(self) -> Course:
         arrays = (torch.from_numpy(part) for part in (self.pixels, self.target, self.weight))
-        return Course(self.name, Lesson(*arrays), self.seed, self.epochs)
+        return Course(self.name, Lesson(*arrays), self.seed, self.epochs, self.after)
 
 
 def _teach_apart(room: Classroom, threads: int, parcel: _Parcel) -> None:

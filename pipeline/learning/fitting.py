@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from pipeline.errors import ModelError
 from pipeline.learning import checkpoints, pictures
 from pipeline.learning.augment import Augment
 from pipeline.learning.options import TrainOptions
@@ -227,6 +228,18 @@ class _Run:
         self.epochs = int(said["epochs"])
         result.curve = list(said["curve"])
         return int(said["epoch"])
+
+
+def last_weights(path: Path) -> dict[str, Tensor]:
+    """Return what a finished run's network holds, from its checkpoint: averaged weights, if any.
+
+    Raises:
+        ModelError: there is no sound checkpoint.
+    """
+    found = checkpoints.load_progress(path)
+    if found is None:
+        raise ModelError(f"{path} is missing or damaged.", "Start the training again.")
+    return _under(found[0], "mean/") or _under(found[0], "net/")
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -37,6 +37,7 @@ from pipeline.store import Workspace, write_bytes
 
 ENOUGH_RANDOM = 60  # randomly drawn labels from which to read the natural prevalence
 VOUCHED = 0.7  # what an instant that was judged at second hand weighs beside a label
+GOING_ON = 0.6  # how long a teacher goes on as a pupil, beside its own course
 SURE_FLAW = 0.02  # share of wrong labels assumed before any network has judged them
 RECIPE = 8  # raised when the same options begin to mean another training
 
@@ -182,60 +183,76 @@ class _Run:
         sizes = {str(name): int((part == name).sum()) for name in splits.PARTS}
         if last:
             everything = self._lesson(np.arange(len(part)))
-            net = self._taught(Course("final", everything, epochs=last), start=net)
+            net = self._taught(Course("final", everything, epochs=last, after=name))
         return net, held_out, sizes
 
     def cross_fitted(self) -> tuple[TruckNet, HeldOut, dict[str, int]]:
-        """Teachers from labels and what labels vouch for, then one network on everything.
+        """Teachers from labels and what labels vouch for, then pupils, then one on everything.
 
-        Every label is judged by a teacher that knew nothing of its time block: to measure, to
-        calibrate, and to mend it. Unlabelled instants are judged the same way, and what teacher,
-        neighbours and labels close by say together is what the last network learns of them.
+        Every label, and every unlabelled instant, is judged by a network that knew no label of its
+        time block: to mend or to fill in what is taught next, to calibrate and to measure. Teachers
+        go on as pupils, who see unlabelled instants too, as the last network does: it is their
+        figures that speak for it.
         """
-        everything = self._lesson(np.arange(len(self.labelled)))
+        n, everything = len(self.labelled), self._lesson(np.arange(len(self.labelled)))
         windows = self._windows()
-        blocks = self._blocks_of(windows)
-        held_out, opinions = self._judged(everything, windows, blocks)
+        self.kept_from = self._folds_of(windows)
+        held_out, opinions = self._judged("teacher", everything, self._vouched(windows))
         fitted = self._calibrated(held_out, opinions[windows.random])
-        free = self._self_taught(windows, opinions, fitted)
+        lesson, free = self._next_lesson(held_out, fitted, windows, opinions)
+        if len(free):
+            held_out, opinions = self._judged("pupil", lesson, free, after="teacher")
+            fitted = self._calibrated(held_out, opinions[windows.random])
+            lesson, free = self._next_lesson(held_out, fitted, windows, opinions)
         self.calibration = fitted
-        lesson = self._mended(held_out, fitted)
-        n = len(lesson)
         sizes = {"train": n, "cross_fitted": n, "unlabelled": len(free)}
         course = Course("final", _joined(lesson, free), epochs=self._long_enough(n, free))
         return self._taught(course), held_out, sizes
 
-    def _judged(
-        self, lesson: Lesson, windows: Windows, blocks: Sequence[str]
-    ) -> tuple[HeldOut, Floats]:
-        """Teach a network for each fold of the labels, without it, and have it judge that fold.
-
-        Returns the labels' held-out logits, and the logits of unlabelled instants, smoothed over
-        neighbours: by the teacher that was kept from their time block; by all, where none was.
-        """
+    def _folds_of(self, windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the fold of every label, and of every unlabelled instant: −1 where it has none."""
         n = int(self.options.rounds or 0)
         fold = splits.folds(self.labelled.groups, self._classes(), n, self.options.seed)
         fold_of = dict(zip(self.labelled.groups, fold.tolist(), strict=True))
-        own = np.array([fold_of.get(block, -1) for block in blocks], dtype=np.int64)
-        near = self._vouched(windows)
+        own = [fold_of.get(block, -1) for block in self._blocks_of(windows)]
+        return np.asarray(fold, dtype=np.int64), np.array(own, dtype=np.int64)
+
+    def _judged(
+        self, name: str, lesson: Lesson, free: Lesson, after: str = ""
+    ) -> tuple[HeldOut, Floats]:
+        """Teach a network for each fold of the labels, without it, and have it judge that fold.
+
+        With ``after`` each goes on from the network so named. Returns the labels' held-out logits,
+        and those of unlabelled instants: by the network kept from their time block; by all, where
+        none was.
+        """
+        n, (fold, own) = int(self.options.rounds or 0), self.kept_from
         courses = []
         for k in range(n):
             held = fold == k
             part = _picked(lesson, ~held & ~self._neighbours(held))
-            beside = _picked(near, own != k)
+            beside = _picked(free, own != k)
             epochs = self._long_enough(len(part), beside)
-            name = f"teacher {k + 1} of {n}"
-            courses.append(Course(name, _joined(part, beside), seed=k + 8, epochs=epochs))
+            start = f"{after} {k + 1} of {n}" if after else ""
+            if start:
+                epochs = max(2, round(GOING_ON * epochs))
+            title = f"{name} {k + 1} of {n}"
+            courses.append(Course(title, _joined(part, beside), k + 8, epochs, start))
         side_by_side(self.room, courses)
         nets = [self._taught(course) for course in courses]
         logits = np.zeros(len(self.labelled))
         for k, net in enumerate(nets):
             logits[fold == k] = self._logits(net, np.flatnonzero(fold == k))
         held_out = HeldOut(np.arange(len(logits)), logits, f"cross-fitted in {n} folds")
-        seen = torch.from_numpy(windows.pixels[:, : self.spec.channels].copy())
-        each = np.array([np.asarray(logits_of(net, seen), dtype=np.float64) for net in nets])
-        mine = np.where(own < 0, each.mean(axis=0), each[own, np.arange(len(own))])
-        return held_out, windows.smoothed(mine)
+        each = np.array([np.asarray(logits_of(net, free.pixels), dtype=np.float64) for net in nets])
+        return held_out, np.where(own < 0, each.mean(axis=0), each[own, np.arange(len(own))])
+
+    def _next_lesson(
+        self, held_out: HeldOut, fitted: Calibration, windows: Windows, opinions: Floats
+    ) -> tuple[Lesson, Lesson]:
+        """Return labels and unlabelled instants with what is now believed of each."""
+        smoothed = windows.smoothed(opinions)
+        return self._mended(held_out, fitted), self._self_taught(windows, smoothed, fitted)
 
     def _vouched(self, windows: Windows) -> Lesson:
         """Return all instants as a lesson, each weighed by how surely a label close by speaks."""
@@ -371,10 +388,8 @@ class _Run:
         self,
         course: Course,
         validation: Lesson | None = None,
-        start: TruckNet | None = None,
     ) -> TruckNet:
-        minutes = self._minutes(course.epochs)
-        net, result = self.room.teach(course, validation, start, minutes)
+        net, result = self.room.teach(course, validation, self._minutes(course.epochs))
         rows = [{k: round(v, 5) for k, v in row.items()} for row in result.curve]
         self.curves[course.name] = rows
         return net
