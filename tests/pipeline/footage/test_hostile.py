@@ -149,7 +149,7 @@ def test_nothing_but_the_clip_is_opened(ws: Workspace, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
         "from pipeline.footage.verify import verify\n"
-        "assert verify(Path(sys.argv[1])).reason"
+        "verify(Path(sys.argv[1]))"
     )
     # every third: all kinds of playlist, each with another target
     for path in sorted((ws.root / "footage" / "gate").glob("*T1*"))[::3]:
