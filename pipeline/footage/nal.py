@@ -72,7 +72,7 @@ def h265(extradata: bytes) -> Callable[[av.Packet], Kind]:
 
 
 def stills(extradata: bytes) -> Callable[[av.Packet], Kind]:
-    """Return the same for a codec whose every picture stands alone (``extradata`` tells nothing)."""
+    """Return the same for a codec whose every picture stands alone."""
     return lambda packet: Kind.ENTRY
 
 

@@ -437,7 +437,8 @@ def _untrustworthy(seen: Seen) -> str:
     if seen.end_s > LONGEST_CLIP_S:
         return f"times span {seen.end_s / 3600:.0f} h, more than a clip can"
     if seen.backwards > TOLERANCE_FRAMES and seen.backwards * per_frame > TOLERANCE_S:
-        return f"times run backwards: {seen.backwards} of {seen.frames + seen.backwards} pictures have no place"
+        pictures = seen.frames + seen.backwards
+        return f"times run backwards: {seen.backwards} of {pictures} pictures have no place"
     if seen.resized * per_frame > TOLERANCE_S:
         return f"the picture's size changes for {seen.resized} pictures"
     lost = seen.packets - seen.frames
