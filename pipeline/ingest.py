@@ -26,13 +26,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline import aim, localtime, schemas, store
 from pipeline.domain import Camera, Clip
 from pipeline.footage.halfway import State
-from pipeline.footage.verify import Verification, to_json, verification, verify
+from pipeline.footage.verify import Verification, nurseries, to_json, verification, verify
 from pipeline.footage.view_change import look_of
 from pipeline.footage.view_change import to_json as look_json
 from pipeline.progress import spoken, track
 
 if TYPE_CHECKING:
     from pipeline.cameras import Registry
+    from pipeline.footage.nursery import Nurseries
     from pipeline.store import Workspace
 
 WORKERS = 2
@@ -288,8 +289,8 @@ def _verified(
     clips: list[Clip] = []
     decoded = 0
     stop = threading.Event()
-    with ThreadPoolExecutor(WORKERS) as pool:
-        running = [pool.submit(_clip, ws, file, stop) for file in files]
+    with nurseries() as warm, ThreadPoolExecutor(WORKERS) as pool:
+        running = [pool.submit(_clip, ws, file, stop, warm) for file in files]
         try:
             for done in track(as_completed(running), f"ingest {camera_id}", total=len(running)):
                 clip, new = done.result()
@@ -304,7 +305,9 @@ def _verified(
     return sorted(clips, key=lambda clip: (clip.started_at, clip.clip_id)), decoded
 
 
-def _clip(ws: Workspace, file: FootageFile, stop: threading.Event) -> tuple[Clip, bool]:
+def _clip(
+    ws: Workspace, file: FootageFile, stop: threading.Event, warm: Nurseries
+) -> tuple[Clip, bool]:
     """Return a file's clip, and whether it had to be decoded for it."""
     found, digest, new = Verification(reason=file.refused), "", False
     if not file.refused:
@@ -312,14 +315,16 @@ def _clip(ws: Workspace, file: FootageFile, stop: threading.Event) -> tuple[Clip
         kept = _kept_at(ws, file.camera.id, digest)
         known = _known(kept)
         new = known is None
-        found = known or _decoded(ws, file, digest, stop)
+        found = known or _decoded(ws, file, digest, stop, warm)
         if new:
             store.write_json(kept, {"rules": RULES, **to_json(found)})
             _half_at(kept).unlink(missing_ok=True)
     return _row(ws, file, found, digest), new
 
 
-def _decoded(ws: Workspace, file: FootageFile, digest: str, stop: threading.Event) -> Verification:
+def _decoded(
+    ws: Workspace, file: FootageFile, digest: str, stop: threading.Event, warm: Nurseries
+) -> Verification:
     """Verify a clip, from where an earlier ingest was stopped within it; keep what it showed."""
     half = _half_at(_kept_at(ws, file.camera.id, digest))
     begun = store.read_json(half) if half.is_file() else {}
@@ -341,6 +346,7 @@ def _decoded(ws: Workspace, file: FootageFile, digest: str, stop: threading.Even
         on_state=put_down,
         state=begun["state"],
         stop=stop,
+        warm=warm,
     )
     aim.keep_looks(ws, file.camera.id, digest, looks)
     return found

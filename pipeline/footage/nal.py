@@ -1,4 +1,4 @@
-"""What a packet of H.264 or H.265 is to the pictures around it, from its first bytes.
+"""What a packet of H.264, H.265 or MJPEG is to the pictures around it, from its first bytes.
 
 A *point of entry* is an IDR picture: decoding may begin there, and nothing after it refers to
 anything before. A *spare* picture is one that no other refers to. Everything else has to be decoded
@@ -71,7 +71,16 @@ def h265(extradata: bytes) -> Callable[[av.Packet], Kind]:
     return kind
 
 
-READERS: dict[str, Callable[[bytes], Callable[[av.Packet], Kind]]] = {"h264": h264, "hevc": h265}
+def stills(extradata: bytes) -> Callable[[av.Packet], Kind]:
+    """Return the same for a codec whose every picture stands alone."""
+    return lambda packet: Kind.ENTRY
+
+
+READERS: dict[str, Callable[[bytes], Callable[[av.Packet], Kind]]] = {
+    "h264": h264,
+    "hevc": h265,
+    "mjpeg": stills,
+}
 
 
 def units(packet: memoryview, length_bytes: int) -> Iterator[memoryview]:

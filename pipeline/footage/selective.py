@@ -1,4 +1,4 @@
-"""Decoding only what a wanted picture depends on (H.264 and H.265).
+"""Decoding only what a wanted picture depends on (H.264, H.265 and MJPEG).
 
 Three things are left out, none of which changes a pixel of what is wanted:
 

@@ -20,13 +20,9 @@ How a clip is judged (:func:`judged`):
 from __future__ import annotations
 
 import contextlib
-import json
-import os
+import importlib
 import resource
-import select
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +37,7 @@ from pipeline.exposure import seconds, stall_limit_s, subtract, union
 from pipeline.footage import halfway
 from pipeline.footage.continuity import FrameNumbers
 from pipeline.footage.halfway import State
+from pipeline.footage.nursery import ENDED, Nurseries, Nursery, say, serve
 from pipeline.footage.selective import entry_test
 from pipeline.footage.view_change import look_of
 
@@ -126,6 +123,7 @@ def verify(
     on_state: Callable[[State | None], None] | None = None,
     state: State | None = None,
     stop: threading.Event | None = None,
+    warm: Nurseries | None = None,
 ) -> Verification:
     """Decode the whole clip in a child process and judge it. Bad footage is a result, no error.
 
@@ -140,40 +138,30 @@ def verify(
             with None where it has to start over.
         state: what ``on_state`` got last, of the same clip.
         stop: once it is set, the child is killed.
+        warm: where children come from (:func:`nurseries`); saves starting one for this clip alone.
 
     Raises:
         StoppedError: ``stop`` was set first.
     """
-    with subprocess.Popen(
-        [sys.executable, "-m", "pipeline.footage.verify", str(path.absolute()), str(memory_bytes)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=_child_environment(),
-    ) as child:
+    order = {"path": str(path.absolute()), "memory_bytes": memory_bytes, "state": state}
+    hears = _hears(on_progress, on_look, on_state)
+    with contextlib.ExitStack() as own:
+        lent = warm or own.enter_context(nurseries())
         try:
-            _hand(child, state)
-            hears = _hears(on_progress, on_look, on_state)
-            result, hung = _followed(child, silent_s, hears, stop or threading.Event())
-        finally:
-            child.kill()
-        said = child.stderr.read().decode(errors="replace") if child.stderr else ""
-    if result is not None:
-        return verification(result)
-    return Verification(reason=_why_it_died(child.returncode, hung, silent_s, said))
+            with lent.one() as nursery:
+                nursery.order(order)
+                return _followed(nursery, silent_s, hears, stop or threading.Event())
+        except _HungError:
+            return Verification(reason=f"decoding hung: no progress for {silent_s:g} s, stopped")
 
 
-def _hand(child: subprocess.Popen[bytes], state: State | None) -> None:
-    """Give the child the state to go on from; nothing where it starts at the beginning."""
-    assert child.stdin is not None
-    with contextlib.suppress(BrokenPipeError), child.stdin:
-        child.stdin.write(json.dumps(state).encode() if state else b"")
+def nurseries() -> Nurseries:
+    """Return nurseries whose children verify clips; see :func:`verify`."""
+    return Nurseries("pipeline.footage.verify")
 
 
-def _child_environment() -> dict[str, str]:
-    home = str(Path(__file__).resolve().parents[2])
-    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
+class _HungError(Exception):
+    """The child has been silent for too long."""
 
 
 def _hears(
@@ -193,39 +181,32 @@ def _hears(
 
 
 def _followed(
-    child: subprocess.Popen[bytes],
+    nursery: Nursery,
     silent_s: float,
     hears: dict[str, Callable[[Any], None]],
     stop: threading.Event,
-) -> tuple[dict[str, Any] | None, bool]:
-    """Read the child's lines until its result, its end, or too long a silence."""
-    assert child.stdout is not None
-    handle, text, heard = child.stdout.fileno(), b"", time.monotonic()
+) -> Verification:
+    """Listen until the child's end and return its result, or why there is none."""
+    heard, found = time.monotonic(), None
     while True:
         if stop.is_set():
             raise StoppedError
-        if not select.select([handle], [], [], min(_GLANCE_S, silent_s))[0]:
+        messages = nursery.heard(min(_GLANCE_S, silent_s))
+        if messages is None:
             if time.monotonic() - heard >= silent_s:
-                return None, True
+                raise _HungError
             continue
         heard = time.monotonic()
-        chunk = os.read(handle, 65536)
-        if not chunk:
-            child.wait()
-            return None, False
-        *lines, text = (text + chunk).split(b"\n")
-        for line in lines:
-            message = json.loads(line)
-            if _RESULT in message:
-                return message[_RESULT], False
-            for kind, told in message.items():
-                if hear := hears.get(kind):
-                    hear(told)
+        for kind, told in (item for message in messages for item in message.items()):
+            if kind == _RESULT:
+                found = verification(told)
+            elif kind == ENDED:
+                return found or Verification(reason=_why_it_died(*told))
+            elif hear := hears.get(kind):
+                hear(told)
 
 
-def _why_it_died(code: int, hung: bool, silent_s: float, said: str) -> str:
-    if hung:
-        return f"decoding hung: no progress for {silent_s:g} s, stopped"
+def _why_it_died(code: int, said: str) -> str:
     if any(sign in said for sign in _OUT_OF_MEMORY):
         return "decoding needs more memory than is allowed"
     if code == -signal.SIGXCPU:
@@ -456,7 +437,8 @@ def _untrustworthy(seen: Seen) -> str:
     if seen.end_s > LONGEST_CLIP_S:
         return f"times span {seen.end_s / 3600:.0f} h, more than a clip can"
     if seen.backwards > TOLERANCE_FRAMES and seen.backwards * per_frame > TOLERANCE_S:
-        return f"times run backwards: {seen.backwards} of {seen.frames} pictures have no place"
+        pictures = seen.frames + seen.backwards
+        return f"times run backwards: {seen.backwards} of {pictures} pictures have no place"
     if seen.resized * per_frame > TOLERANCE_S:
         return f"the picture's size changes for {seen.resized} pictures"
     lost = seen.packets - seen.frames
@@ -518,35 +500,30 @@ def _limit(path: Path, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _say(kind: str, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    sys.stdout.write(json.dumps({kind: value}) + "\n")
-    sys.stdout.flush()
-
-
-def _main(path: Path, memory_bytes: int) -> None:
+def _obey(order: dict[str, Any]) -> None:
+    """Do what :func:`verify` ordered, in a child with limits."""
     from pipeline.footage import view_change
 
-    given = sys.stdin.read()
-    state = json.loads(given) if given else None
-    _limit(path, memory_bytes)
+    path = Path(order["path"])
+    _limit(path, order["memory_bytes"])
 
     def work(state: State | None) -> Verification:
         return examined(
             path,
-            lambda *at: _say(_PROGRESS, at),
-            lambda look: _say(_LOOK, view_change.to_json(look)),
-            lambda place: _say(_STATE, place),
+            lambda *at: say(_PROGRESS, at),
+            lambda look: say(_LOOK, view_change.to_json(look)),
+            lambda place: say(_STATE, place),
             state,
         )
 
     try:
-        found = work(state)
+        found = work(order["state"])
     except halfway.LostWayError:
-        _say(_STATE, None)
+        say(_STATE, None)
         found = work(None)
-    _say(_RESULT, to_json(found))
+    say(_RESULT, to_json(found))
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        _main(Path(sys.argv[1]), int(sys.argv[2]))
+    importlib.import_module("pipeline.footage.containers")  # once, for every child
+    serve(_obey)

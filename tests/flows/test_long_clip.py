@@ -116,9 +116,10 @@ class Run:
 def _children(pid: int) -> list[int]:
     try:
         tasks = Path(f"/proc/{pid}/task").glob("*/children")
-        return [int(found) for task in tasks for found in task.read_text().split()]
+        found = [int(child) for task in tasks for child in task.read_text().split()]
     except OSError:
         return []
+    return [*found, *(deeper for child in found for deeper in _children(child))]
 
 
 def _peak(pid: int) -> int:

@@ -6,11 +6,14 @@ piece is passed on whole or not at all; what fails is asked for again while the 
 
 A playlist proves nothing by being there: one left behind by a camera that went dark would be
 recorded as today's traffic. So a feed begins only when the playlist moves on while we look. That
-moment also tells when the pictures were taken: the newest piece ended just then.
+moment also tells when the pictures were taken: the newest piece ended just then. Where the playlist
+itself says when (``EXT-X-PROGRAM-DATE-TIME``), and the two can both be true, it is believed: it
+knows what encoding and the way here took.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ MAX_PLAYLIST_BYTES = 1 << 20
 GIVE_UP_S = 30.0
 _MOST_PIECES = 10_000
 _LONGEST_PIECE_S = 600.0
+_TOLD_EARLIER_S, _TOLD_LATER_S = 60.0, 2.0  # than it seems: delay on the way; clocks that differ
 _TS_SYNC = 0x47
 _NOT_READABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError)
 
@@ -45,6 +49,7 @@ class Piece:
     missing: bool = False
     n_bytes: int | None = None
     first_byte: int = 0
+    told_at: float | None = None  # POSIX seconds
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class Feed:
         self.listing, begin = self._joined(address, next_number)
         first, *_ = self.listing.since(begin)
         left_s = sum(piece.duration_s for piece in self.listing.since(begin))
-        self.started_at = self.listing.looked_at - left_s
+        self.started_at = believed_start(self.listing.looked_at - left_s, first.told_at)
         self.next_number = first.number
         self._header_uri = first.header_uri
         self._pieces = self._bodies(first)
@@ -205,6 +210,17 @@ class Feed:
         return reply
 
 
+def believed_start(seems_at: float, told_at: float | None) -> float:
+    """Return when a piece began: as the playlist tells, unless its clock must be wrong.
+
+    >>> believed_start(1000.0, 994.5), believed_start(1000.0, 5000.0), believed_start(1000.0, None)
+    (994.5, 1000.0, 1000.0)
+    """
+    if told_at is None or not -_TOLD_LATER_S <= seems_at - told_at <= _TOLD_EARLIER_S:
+        return seems_at
+    return told_at
+
+
 def look(door: Door, address: Address, clock: Callable[[], float] = time.time) -> Listing:
     """Fetch a playlist; of a list of variants, that with the most bits per second.
 
@@ -265,4 +281,10 @@ def _piece(entry: Any, number: int, address: Address) -> Piece:  # noqa: ANN401 
         missing=bool(entry.gap_tag),
         n_bytes=n_bytes,
         first_byte=first_byte,
+        told_at=_told_at(entry.current_program_date_time),
     )
+
+
+def _told_at(told: dt.datetime | None) -> float | None:
+    """Return a time that names its zone as POSIX seconds; one that does not tells nothing."""
+    return told.timestamp() if told is not None and told.tzinfo is not None else None

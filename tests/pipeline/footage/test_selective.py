@@ -54,6 +54,9 @@ _STALLED = [i / 25 + (i > 40) * 0.4 + (i > 90) * 3 + (i % 7) * 0.004 for i in ra
         ("vfr.mkv", {"n": 150, "times_s": _STALLED, "b_frames": 2}),
         ("open.mp4", {"b_frames": 3, "options": {"x264-params": "open-gop=1"}}),
         ("refresh.ts", {"b_frames": 2, "options": {"x264-params": "intra-refresh=1"}}),
+        ("fields.mp4", {"b_frames": 2, "options": {"x264-params": "tff=1"}}),
+        ("mjpeg.avi", {"codec": "mjpeg"}),
+        ("mjpeg.mkv", {"codec": "mjpeg", "times_s": _STALLED, "n": 150}),
         ("h265.mp4", {"codec": "libx265", "b_frames": 3, "options": {"preset": "ultrafast"}}),
         (
             "h265-layers.mkv",
@@ -140,8 +143,18 @@ def test_keyframes_of_other_codecs(make_clip: MakeClip) -> None:
     assert video.keyframe_offsets(path)[:3] == pytest.approx((0.0, 0.4, 0.8))
 
 
-def test_less_is_decoded(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_clip("gop2s.mp4", n=110, gop=50, b_frames=3)
+@pytest.mark.parametrize(
+    ("name", "how", "most"),
+    [("gop2s.mp4", {"gop": 50, "b_frames": 3}, 10), ("mjpeg.avi", {"codec": "mjpeg"}, 3)],
+)
+def test_less_is_decoded(
+    make_clip: MakeClip,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    how: dict[str, object],
+    most: int,
+) -> None:
+    path = make_clip(name, n=110, **how)
     clock = containers.timing(path)
     decoded = 0
 
@@ -154,7 +167,7 @@ def test_less_is_decoded(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(selective, "Reader", Counting)
     wanted = list(video.wanted_pictures(path, clock, video.Choice(clock, [0.0, 2.0, 4.0])))
     assert len(wanted) == 3
-    assert decoded <= 10  # of 110
+    assert decoded <= most  # of 110
 
 
 def test_where_the_rules_are_broken_everything_is_decoded(

@@ -96,6 +96,12 @@ LOOPBACK = [
     "http://:{port}/a.jpg",
     "http://127.0.0.1:0/a.jpg",
     "http://127.0.0.1:99999/a.jpg",
+    "http://0:{port}/a.jpg",
+    "http://0x7f.0.0.1:{port}/a.m3u8",
+    "http://[64:ff9b::7f00:1]:{port}/a.jpg",
+    "http://[2002:7f00:1::]:{port}/a.jpg",
+    "rtsp://camera:secret@127.0.0.1:{port}/live",
+    "http://169.254.169.254:{port}/latest/meta-data/a.jpg",
 ]
 
 
