@@ -279,7 +279,7 @@ def test_the_mask_of_a_truck_lies_on_its_footprint(plan):
     passage = max(scene.truth_passages(plan), key=lambda p: p.exited_at - p.entered_at)
     site = plan.site(passage.camera_id)
     shown = scene.mask(plan, site.id, passage.middle)
-    assert shown.shape == (360, 640)
+    assert shown.shape == (288, 512)
     corners = np.array(zone_quads(plan, site)[passage.zone])
     middle = site.view.project(np.array([*corners.mean(axis=0), 0.5]))
     assert shown[round(middle[1]), round(middle[0])]
@@ -296,7 +296,7 @@ def test_night_is_darker_than_noon(plan):
     noon, night = (
         scene.picture(plan, "north-gate", spans[n].start + dt.timedelta(seconds=5)) for n in (1, 3)
     )
-    assert noon.shape == (360, 640, 3)
+    assert noon.shape == (288, 512, 3)
     assert noon.dtype == np.uint8
     assert night.mean() < 0.8 * noon.mean()
 
@@ -309,7 +309,7 @@ def test_outside_its_hours_a_camera_sees_nothing(plan):
 def test_the_same_seed_gives_the_same_pixels(plan):
     segment = shortened(scene.segments(plan)[9], 0.5)
     first, second = (np.stack(list(frames(plan, segment))) for _ in range(2))
-    assert first.shape == (5, 540, 640)
+    assert first.shape == (5, 432, 512)
     np.testing.assert_array_equal(first, second)
     other = np.stack(list(frames(replace(plan, seed=8), segment)))
     assert (first != other).mean() > 0.3
