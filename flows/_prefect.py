@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from flows import _processes
 from pipeline.errors import TruckCounterError
 
 DEFAULTS = {
@@ -71,6 +72,7 @@ def run_here(run: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 -
     """
     import httpx
 
+    _processes.leave_nothing_behind()
     try:
         return run(*arguments, return_state=True)
     except httpx.TransportError as error:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -91,19 +91,27 @@ def copy_of(world: Path, target: Path) -> Path:
     return Path(shutil.copytree(world, target, copy_function=shutil.copy2))
 
 
-@contextlib.contextmanager
-def session(args: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command in a session of its own and kill -9 all of that session at the end."""
+def kill_flow(root: Path, env: dict[str, str], moment: float) -> None:
+    """Kill -9 a backfill's own process; what it has started must end by itself."""
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(
-        args, env=env, cwd=REPOSITORY, stdout=quiet, stderr=quiet, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process = subprocess.Popen(command(root), env=env, cwd=REPOSITORY, stdout=quiet, stderr=quiet)
+    time.sleep(moment)
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 30
+    while left := living_in(env["PREFECT_HOME"]):
+        assert time.monotonic() < until, f"still running: {left}"
+        time.sleep(0.1)
+
+
+def living_in(home: str) -> list[str]:
+    """Return the commands of the processes that keep their things in a home of Prefect's."""
+    told, found = f"PREFECT_HOME={home}".encode(), []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if told in (path / "environ").read_bytes().split(b"\0"):
+                found.append((path / "cmdline").read_text().replace("\0", " "))
+    return found
 
 
 class Restartable:
@@ -171,12 +179,12 @@ def test_killed_at_any_moment_it_ends_as_if_undisturbed(
     root = copy_of(busy_world, tmp_path / "world0")
     server = Restartable(tools.Server(tmp_path, None))
     request.addfinalizer(server.close)
-    for _ in range(KILLS):
+    for kill_no in range(KILLS):
         victim, moment = chance.choice(list(killed)), chance.uniform(0.0, usual_s)
         killed[victim] += 1
+        print(f"kill {kill_no + 1}: {victim} after {moment:.1f} s", flush=True)
         if victim == "flow":
-            with session(command(root), alone):
-                time.sleep(moment)
+            kill_flow(root, alone, moment)
         else:
             server.ready(tools.wait_until_healthy)
             disturb(server, victim, moment, root)

@@ -43,6 +43,30 @@ def test_what_ignores_sigterm_ends_with_all_its_children(tmp_path: Path) -> None
     assert not [pid for pid in family if (stat := _processes._stat(pid)) and stat[0] != "Z"]
 
 
+FLOW = """
+import subprocess, sys, time
+from flows import _processes
+_processes.leave_nothing_behind()
+child = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
+print(subprocess.Popen([sys.executable, "-c", child], start_new_session=True).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_killed_flow_process_has_started_ends_too() -> None:
+    flow = subprocess.Popen([sys.executable, "-c", FLOW], stdout=subprocess.PIPE, text=True)
+    assert flow.stdout is not None
+    child = int(flow.stdout.readline())
+    assert _processes._stat(child) is not None
+    flow.kill()
+    flow.wait()
+    flow.stdout.close()
+    until = time.monotonic() + 20
+    while (stat := _processes._stat(child)) and stat[0] != "Z":
+        assert time.monotonic() < until, "it runs on"
+        time.sleep(0.05)
+
+
 def test_a_process_id_used_again_by_another_is_left_alone(tmp_path: Path) -> None:
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
