@@ -101,6 +101,39 @@ def test_a_taken_port_is_named(world: Path) -> None:
             services.up(ws, cameras.load(ws.cameras_toml), port)
 
 
+def test_handing_over_without_a_server_is_refused(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.errors import InputError
+
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    words = ["backfill", "--to", "2026-03-02", "--schedule", "--root", str(world)]
+    with pytest.raises(InputError, match=r"no Prefect server is named.*truck-counter up"):
+        CliRunner().invoke(cli, words, standalone_mode=False, catch_exceptions=False)
+
+
+def test_a_server_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+    from prefect.exceptions import ObjectNotFound
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows import _prefect
+    from pipeline.errors import TruckCounterError
+
+    broken = {
+        httpx.ConnectError("refused"): r"at http://there/api does not answer.*truck-counter up",
+        RuntimeError("Failed to reach API at http://there/api/"): "there/api does not answer",
+        RuntimeError("connect to ephemeral Prefect API server."): "did not start in time",
+        ObjectNotFound(Exception()): "there/api knows no such deployment.*prefect deploy --all",
+    }
+    with temporary_settings({PREFECT_API_URL: "http://there/api"}):
+        for error, told in broken.items():
+            with pytest.raises(TruckCounterError, match=told), _prefect.answering():
+                raise error
+        with pytest.raises(RuntimeError, match="something else"), _prefect.answering():
+            raise RuntimeError("something else")
+
+
 def truck_counter(root: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "flows.cli", *arguments, "--root", str(root)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
