@@ -120,7 +120,7 @@ def cluster(tmp_path: Path, tools: ModuleType) -> Iterator[Cluster]:
             "PREFECT_API_URL": f"{server.url}/api",
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
             "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "20s",
-            "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "10s",
+            "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "15s",
         }
         stack.enter_context(server.running("server", "start", "--host", here, "--port", port))
         address = f"tcp://{here}:{tools.free_port()}"

@@ -52,7 +52,7 @@ def test_a_month_of_mornings_leaves_nothing_behind(
     tools.write_cameras(root, cameras)
     shutil.copytree(template / "models", root / "models", copy_function=shutil.copy2)
     clip = tmp_path / "clip.mp4"
-    tools.lorry_clip(clip, 1, seconds=8)
+    tools.lorry_clip(clip, 1, fps=2)
     server = tools.Server(tmp_path, None)
 
     def start(name: str, *words: str) -> dict[str, Any]:
