@@ -179,6 +179,24 @@ def tools() -> ModuleType:
     return sys.modules[__name__]
 
 
+def tables(root: Path) -> dict[str, Any]:
+    """Read every table of a workspace that a camera-day makes."""
+    import pandas as pd
+
+    folders = ("clips", "scores", "passages", "counts", "counts_hourly")
+    paths = [p for folder in folders for p in (root / folder).rglob("*.parquet")]
+    return {str(p.relative_to(root)): pd.read_parquet(p) for p in paths}
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Compare tables by content; what is null in both is the same."""
+    import pandas as pd
+
+    assert set(found) == set(expected)
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(found[name], table, obj=name)
+
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 SECRET = "never-to-be-seen-7b1f"

@@ -49,28 +49,17 @@ def finish(root: Path, env: dict[str, str]) -> None:
     subprocess.run(command(root), env=env, check=True, capture_output=True, timeout=1800)
 
 
-def contents(root: Path) -> dict[str, pd.DataFrame]:
+def contents(root: Path, tools: ModuleType) -> dict[str, pd.DataFrame]:
     """Read every table; publications as one, without the instants that differ from run to run."""
     import pandas as pd
 
-    found: dict[str, pd.DataFrame] = {}
-    for folder in ("clips", "scores", "passages", "counts", "counts_hourly"):
-        for path in (root / folder).rglob("*.parquet"):
-            found[str(path.relative_to(root))] = pd.read_parquet(path)
+    found: dict[str, pd.DataFrame] = tools.tables(root)
     for folder, key in (("vintages", "date"), ("vintages_hourly", "hour_start_at")):
         parts = [pd.read_parquet(p) for p in (root / "features" / folder).glob("*.parquet")]
         rows = pd.concat(parts).sort_values(["camera_id", key], ignore_index=True)
         told = ["as_of", "tradable_from", "revision_reason"]
         found[folder] = rows.drop(columns=told, errors="ignore")
     return found
-
-
-def assert_same(found: dict[str, pd.DataFrame], expected: dict[str, pd.DataFrame]) -> None:
-    import pandas as pd
-
-    assert set(found) == set(expected)
-    for name, table in expected.items():
-        pd.testing.assert_frame_equal(found[name], table, obj=name)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +160,7 @@ def test_killed_at_any_moment_it_ends_as_if_undisturbed(
     started = time.monotonic()
     finish(quiet, alone)
     usual_s = time.monotonic() - started
-    expected = contents(quiet)
+    expected = contents(quiet, tools)
 
     chance = random.Random(20260302)
     killed = dict.fromkeys(("flow", "server", "worker"), 0)
@@ -190,10 +179,10 @@ def test_killed_at_any_moment_it_ends_as_if_undisturbed(
             disturb(server, victim, moment, root)
         if moment > 0.6 * usual_s:  # nearly done by now: finish, compare, and start afresh
             finish(root, alone)
-            assert_same(contents(root), expected)
+            tools.assert_same(contents(root, tools), expected)
             compared += 1
             shutil.rmtree(root)
             root = copy_of(busy_world, tmp_path / f"world{compared}")
     finish(root, alone)
-    assert_same(contents(root), expected)
+    tools.assert_same(contents(root, tools), expected)
     print(f"{KILLS} kills {killed}, {compared + 1} workspaces compared, usual {usual_s:.1f} s")
