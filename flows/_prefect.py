@@ -9,9 +9,11 @@ goes to stderr, so stdout stays free for ``--json``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from flows import _processes
 from pipeline.errors import TruckCounterError
 
 DEFAULTS = {
@@ -47,6 +49,7 @@ __all__ = [
     "PrefectFuture",
     "State",
     "StateType",
+    "answering",
     "artifacts",
     "concurrency",
     "emit_event",
@@ -58,6 +61,7 @@ __all__ = [
     "run_deployment",
     "run_here",
     "runtime",
+    "server",
     "task",
     "task_runners",
 ]
@@ -69,23 +73,53 @@ def run_here(run: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 -
     Raises:
         TruckCounterError: no Prefect server answers, be it the temporary one or the one named.
     """
+    _processes.leave_nothing_behind()
+    with answering():
+        return run(*arguments, return_state=True)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn a server that does not answer, or knows no such deployment, into one line.
+
+    Raises:
+        TruckCounterError: naming the address and what to do.
+    """
     import httpx
+    from prefect.exceptions import ObjectNotFound
 
     try:
-        return run(*arguments, return_state=True)
+        yield
     except httpx.TransportError as error:
-        where = os.environ.get("PREFECT_API_URL", "the temporary address")
-        raise TruckCounterError(
-            f"the Prefect server at {where} does not answer ({type(error).__name__}).",
-            "Start it with truck-counter up, or unset PREFECT_API_URL for a temporary one.",
-        ) from error
+        raise _unreachable(type(error).__name__) from error
     except RuntimeError as error:
+        if "Failed to reach API" in str(error):
+            raise _unreachable("connection failed") from error
         if "ephemeral Prefect API server" not in str(error):
             raise
         raise TruckCounterError(
             "the temporary Prefect server did not start in time.",
             "Run it again when the machine is less busy, or start a lasting one: truck-counter up.",
         ) from error
+    except ObjectNotFound as error:
+        raise TruckCounterError(
+            f"the Prefect server at {server()} knows no such deployment.",
+            "Make the deployments known: truck-counter up, or prefect deploy --all.",
+        ) from error
+
+
+def _unreachable(why: str) -> TruckCounterError:
+    return TruckCounterError(
+        f"the Prefect server at {server() or 'the temporary address'} does not answer ({why}).",
+        "Start it with truck-counter up, or unset PREFECT_API_URL for a temporary one.",
+    )
+
+
+def server() -> str:
+    """Return the address of the server that environment or profile name; empty: a temporary one."""
+    from prefect.settings import PREFECT_API_URL
+
+    return PREFECT_API_URL.value() or ""
 
 
 def run_again(run: FlowRun) -> str:

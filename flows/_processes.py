@@ -3,19 +3,30 @@
 Each runs in a session of its own, with its output in a log beside its record. A record holds the
 process id and the instant at which the kernel started it, so that an id used again by a stranger is
 never taken for ours.
+
+What a flow starts for itself (a temporary Prefect server, a pool of processes) must not outlive it,
+not even where it dies by ``kill -9``: :func:`leave_nothing_behind`. Run as a script, this module is
+the watcher that sees to it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
+
+MARK = "TRUCK_COUNTER_STARTED_BY"
+"""Environment variable by which the watcher knows what a process has started."""
 
 
 def start(command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str]) -> Record:
@@ -47,15 +58,61 @@ def end(record: Record, patience_s: float = 8.0) -> int:
     What it started is found by its session and by descent, so a worker that ignores SIGTERM, and a
     flow run whose worker has died, end as well.
     """
-    ours = _family(record)
+    return _end_all(lambda: _family(record), patience_s)
+
+
+def _end_all(found: Callable[[], dict[int, str]], patience_s: float) -> int:
+    """End the processes that ``found`` finds, asked again while it waits; return those killed."""
+    ours = found()
     _signal(ours, signal.SIGTERM)
     until = time.monotonic() + patience_s
-    while (left := _still(ours | _family(record))) and time.monotonic() < until:
+    while (left := _still(ours | found())) and time.monotonic() < until:
         time.sleep(0.1)
     _signal(left, signal.SIGKILL)
     while _still(left):
         time.sleep(0.05)
     return len(left)
+
+
+@functools.cache
+def leave_nothing_behind() -> None:
+    """See to it that all this process starts from now on ends when it does, however it ends.
+
+    A watcher waits for the end of a pipe whose other end only this process holds. Nothing has to be
+    done at a regular exit: what has ended by then is not looked for.
+    """
+    mark = uuid.uuid4().hex
+    watcher = subprocess.Popen(
+        [sys.executable, "-I", "-S", __file__, mark],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is not meant for it
+    )
+    watcher.returncode = 0  # it outlives us; Popen would warn of that
+    os.environ[MARK] = mark
+    assert watcher.stdin is not None
+    _HELD.append(watcher.stdin)
+
+
+_HELD: list[Any] = []
+
+
+def _watch(mark: str) -> None:
+    """Wait until the process that holds our stdin is gone, then end what it left."""
+    sys.stdin.buffer.read()
+    _end_all(lambda: _marked(mark), patience_s=8.0)
+
+
+def _marked(mark: str) -> dict[int, str]:
+    """Return ``{pid: start}`` of the processes whose environment holds the mark."""
+    told = f"{MARK}={mark}".encode()
+    found: dict[int, str] = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if told in (path / "environ").read_bytes().split(b"\0"):
+                found[int(path.name)] = _started(int(path.name))
+    return found
 
 
 def _family(record: Record) -> dict[int, str]:
@@ -111,3 +168,7 @@ def tail(path: Path, lines: int = 5) -> str:
     """Return a log's last lines, for an error message."""
     text: Iterable[str] = path.read_text(errors="replace").splitlines() if path.is_file() else ()
     return " | ".join(list(text)[-lines:])
+
+
+if __name__ == "__main__":
+    _watch(sys.argv[1])

@@ -7,6 +7,7 @@ line in the log and an artifact. ``truck-counter up`` makes all of this known ov
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 Row = dict[str, Any]
@@ -18,31 +19,42 @@ CRASHED = "prefect.flow-run.Crashed"
 
 BLOCK = "truck-counter-alerts"
 HEARTBEAT_S = 30
-ZOMBIES: Row = {
-    "name": "runs without a heartbeat have crashed",
-    "description": "A run whose process died silently ends, so that it can be run again.",
-    "enabled": True,
-    "trigger": {
-        "type": "event",
-        "posture": "Proactive",
-        "match": {"prefect.resource.id": ["prefect.flow-run.*"]},
-        "for_each": ["prefect.resource.id"],
-        "after": ["prefect.flow-run.heartbeat"],
-        "expect": [
-            "prefect.flow-run.heartbeat",
-            "prefect.flow-run.Completed",
-            "prefect.flow-run.Failed",
-            "prefect.flow-run.Cancelled",
-            "prefect.flow-run.Crashed",
-            "prefect.flow-run.Incomplete",
+START_S = 600
+_ENDED = ("Completed", "Failed", "Cancelled", "Crashed", "Incomplete")
+
+
+def _crashed(name: str, after: Sequence[str], expect: Sequence[str], within_s: int) -> Row:
+    """Return the automation that ends a run of which nothing more is heard after some event."""
+    return {
+        "name": name,
+        "description": "A run whose process died silently ends, so that it can be run again.",
+        "enabled": True,
+        "trigger": {
+            "type": "event",
+            "posture": "Proactive",
+            "match": {"prefect.resource.id": ["prefect.flow-run.*"]},
+            "for_each": ["prefect.resource.id"],
+            "after": [f"prefect.flow-run.{event}" for event in after],
+            "expect": [f"prefect.flow-run.{event}" for event in (*expect, *_ENDED)],
+            "threshold": 1,
+            "within": within_s,
+        },
+        "actions": [
+            {"type": "change-flow-run-state", "state": "CRASHED", "message": f"{name}: ended"}
         ],
-        "threshold": 1,
-        "within": 3 * HEARTBEAT_S,
-    },
-    "actions": [
-        {"type": "change-flow-run-state", "state": "CRASHED", "message": "no heartbeat any more"}
-    ],
-}
+    }
+
+
+# A run may die before its first heartbeat, so that it began is enough to wait for one.
+ZOMBIES = _crashed(
+    "runs without a heartbeat have crashed",
+    ("Running", "heartbeat"),
+    ("heartbeat",),
+    3 * HEARTBEAT_S,
+)
+STILLBORN = _crashed(
+    "runs that were handed out and never began have crashed", ("Pending",), ("Running",), START_S
+)
 
 _TOLD = {
     MISSING: ("a day is missing", "{{ event.payload.text }}"),
@@ -54,7 +66,7 @@ _TOLD = {
 
 def automations(block_id: str | None) -> list[Row]:
     """Return every automation; ``block_id`` names the webhook that alerts go to, None: nowhere."""
-    return [ZOMBIES, *(_alert(event, block_id) for event in _TOLD)]
+    return [ZOMBIES, STILLBORN, *(_alert(event, block_id) for event in _TOLD)]
 
 
 def _alert(event: str, block_id: str | None) -> Row:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flows import due
+from flows.services import Services
 from pipeline.daily import model_in_use
+from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.cameras import Registry
@@ -96,8 +99,28 @@ def scheduled(ws: Workspace, days: dict[str, list[str]], model_id: str) -> list[
     """Hand one run per camera to the deployment ``backfill/backfill``; asked twice, runs once.
 
     The idempotency key tells the work: the same days still due by the same model are the same run.
-    One that ended without doing its work is set to run again.
+    One that ended without doing its work is set to run again. The server is the one that the
+    environment names, or else the one that ``truck-counter up`` started here.
+
+    Raises:
+        InputError: there is neither.
+        TruckCounterError: the server does not answer, or does not know the deployment.
     """
+    own = Services(ws)
+    if "PREFECT_API_URL" not in os.environ and own.is_alive("server"):
+        os.environ["PREFECT_API_URL"] = f"{own.url}/api"
+    from flows._prefect import answering, server
+
+    if not server():
+        raise InputError(
+            "no Prefect server is named, so nobody would do the work.",
+            "Start one with truck-counter up, set PREFECT_API_URL, or leave out --schedule.",
+        )
+    with answering():
+        return _handed_over(ws, days, model_id)
+
+
+def _handed_over(ws: Workspace, days: dict[str, list[str]], model_id: str) -> list[Row]:
     from flows._prefect import run_again, run_deployment
 
     runs: list[Row] = []

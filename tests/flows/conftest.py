@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import httpx
 import numpy as np
@@ -175,7 +179,26 @@ def tools() -> ModuleType:
     return sys.modules[__name__]
 
 
+def tables(root: Path) -> dict[str, Any]:
+    """Read every table of a workspace that a camera-day makes."""
+    import pandas as pd
+
+    folders = ("clips", "scores", "passages", "counts", "counts_hourly")
+    paths = [p for folder in folders for p in (root / folder).rglob("*.parquet")]
+    return {str(p.relative_to(root)): pd.read_parquet(p) for p in paths}
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Compare tables by content; what is null in both is the same."""
+    import pandas as pd
+
+    assert set(found) == set(expected)
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(found[name], table, obj=name)
+
+
 REPOSITORY = Path(__file__).resolve().parents[2]
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 SECRET = "never-to-be-seen-7b1f"
 
 
@@ -241,7 +264,25 @@ class Server:
     def post(self, path: str, body: dict[str, object] | None = None) -> object:
         response = httpx.post(f"{self.url}/api/{path}", json=body or {}, timeout=30)
         response.raise_for_status()
-        return response.json()
+        return response.json() if response.content else None
+
+    def run(self, deployment: object, parameters: dict[str, object], at: str | None = None) -> str:
+        """Ask for a run of a deployment, scheduled for an instant (none: now); return its id."""
+        state: dict[str, object] = {"type": "SCHEDULED"}
+        if at is not None:
+            state["state_details"] = {"scheduled_time": at}
+        asked = {"state": state, "parameters": parameters}
+        made = self.post(f"deployments/{deployment}/create_flow_run", asked)
+        assert isinstance(made, dict)
+        return str(made["id"])
+
+    def deployed(self) -> dict[str, str]:
+        """Return the deployments' ids by name, their schedules paused: only what is asked runs."""
+        found = self.post("deployments/filter")
+        assert isinstance(found, list)
+        for one in found:
+            self.post(f"deployments/{one['id']}/pause_deployment")
+        return {str(one["name"]): str(one["id"]) for one in found}
 
     def wait_for(self, runs: list[str], seconds: float = 600) -> list[dict[str, object]]:
         """Wait until every run has ended; return them."""
@@ -249,7 +290,7 @@ class Server:
         while True:
             found = self.post("flow_runs/filter", {"flow_runs": {"id": {"any_": runs}}})
             assert isinstance(found, list)
-            ended = [r for r in found if r["state_type"] in ("COMPLETED", "FAILED", "CRASHED")]
+            ended = [r for r in found if r["state_type"] in ENDED]
             if len(ended) == len(runs):
                 return found
             assert time.monotonic() < until, self.log.read_text()[-4000:]
@@ -264,3 +305,36 @@ def wait_until_healthy(server: Server, seconds: float = 300) -> None:
                 return
         assert time.monotonic() < until, server.log.read_text()[-4000:]
         time.sleep(0.2)
+
+
+class Channel(HTTPServer):
+    """Where alerts go: keeps what is posted to it."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        super().__init__(("127.0.0.1", 0), Listener)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/alerts"
+
+
+class Listener(BaseHTTPRequestHandler):
+    server: Channel
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.heard.append(json.loads(body)["text"])
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    with Channel() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()

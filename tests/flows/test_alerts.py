@@ -66,8 +66,19 @@ def test_alerts_tell_camera_day_and_reason() -> None:
 
 def test_without_a_channel_nothing_is_sent() -> None:
     made = automations.automations(None)
-    assert {a["actions"][0]["type"] for a in made[1:]} == {"do-nothing"}
-    assert made[0]["trigger"]["within"] == 90  # three heartbeats
+    assert {a["actions"][0]["type"] for a in made[2:]} == {"do-nothing"}
+
+
+def test_a_run_that_falls_silent_at_any_stage_has_crashed() -> None:
+    zombies, stillborn = automations.automations(None)[:2]
+    assert zombies["trigger"]["within"] == 90  # three heartbeats
+    assert "prefect.flow-run.Running" in zombies["trigger"]["after"]  # before the first of them
+    assert stillborn["trigger"]["after"] == ["prefect.flow-run.Pending"]
+    for made in (zombies, stillborn):
+        assert {"prefect.flow-run.Completed", "prefect.flow-run.Incomplete"} <= set(
+            made["trigger"]["expect"]
+        )
+        assert made["actions"][0]["state"] == "CRASHED"
 
 
 @pytest.mark.parametrize("event", [automations.MISSING, automations.COVERAGE, automations.DRIFT])
@@ -77,7 +88,7 @@ def test_what_is_sent_is_json_whatever_the_text_holds(event: str) -> None:
 
     from jinja2.sandbox import SandboxedEnvironment
 
-    made = {a["trigger"]["expect"][0]: a for a in automations.automations("an-id")[1:]}
+    made = {a["trigger"]["expect"][0]: a for a in automations.automations("an-id")[2:]}
     payload = made[event]["actions"][0]["payload"]
     text = 'west misses "noon"\nand <more>'
     told = SimpleNamespace(payload={"text": text})

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -49,28 +49,17 @@ def finish(root: Path, env: dict[str, str]) -> None:
     subprocess.run(command(root), env=env, check=True, capture_output=True, timeout=1800)
 
 
-def contents(root: Path) -> dict[str, pd.DataFrame]:
+def contents(root: Path, tools: ModuleType) -> dict[str, pd.DataFrame]:
     """Read every table; publications as one, without the instants that differ from run to run."""
     import pandas as pd
 
-    found: dict[str, pd.DataFrame] = {}
-    for folder in ("clips", "scores", "passages", "counts", "counts_hourly"):
-        for path in (root / folder).rglob("*.parquet"):
-            found[str(path.relative_to(root))] = pd.read_parquet(path)
+    found: dict[str, pd.DataFrame] = tools.tables(root)
     for folder, key in (("vintages", "date"), ("vintages_hourly", "hour_start_at")):
         parts = [pd.read_parquet(p) for p in (root / "features" / folder).glob("*.parquet")]
         rows = pd.concat(parts).sort_values(["camera_id", key], ignore_index=True)
         told = ["as_of", "tradable_from", "revision_reason"]
         found[folder] = rows.drop(columns=told, errors="ignore")
     return found
-
-
-def assert_same(found: dict[str, pd.DataFrame], expected: dict[str, pd.DataFrame]) -> None:
-    import pandas as pd
-
-    assert set(found) == set(expected)
-    for name, table in expected.items():
-        pd.testing.assert_frame_equal(found[name], table, obj=name)
 
 
 @pytest.fixture(scope="module")
@@ -91,19 +80,27 @@ def copy_of(world: Path, target: Path) -> Path:
     return Path(shutil.copytree(world, target, copy_function=shutil.copy2))
 
 
-@contextlib.contextmanager
-def session(args: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command in a session of its own and kill -9 all of that session at the end."""
+def kill_flow(root: Path, env: dict[str, str], moment: float) -> None:
+    """Kill -9 a backfill's own process; what it has started must end by itself."""
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(
-        args, env=env, cwd=REPOSITORY, stdout=quiet, stderr=quiet, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process = subprocess.Popen(command(root), env=env, cwd=REPOSITORY, stdout=quiet, stderr=quiet)
+    time.sleep(moment)
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 30
+    while left := living_in(env["PREFECT_HOME"]):
+        assert time.monotonic() < until, f"still running: {left}"
+        time.sleep(0.1)
+
+
+def living_in(home: str) -> list[str]:
+    """Return the commands of the processes that keep their things in a home of Prefect's."""
+    told, found = f"PREFECT_HOME={home}".encode(), []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if told in (path / "environ").read_bytes().split(b"\0"):
+                found.append((path / "cmdline").read_text().replace("\0", " "))
+    return found
 
 
 class Restartable:
@@ -163,7 +160,7 @@ def test_killed_at_any_moment_it_ends_as_if_undisturbed(
     started = time.monotonic()
     finish(quiet, alone)
     usual_s = time.monotonic() - started
-    expected = contents(quiet)
+    expected = contents(quiet, tools)
 
     chance = random.Random(20260302)
     killed = dict.fromkeys(("flow", "server", "worker"), 0)
@@ -171,21 +168,21 @@ def test_killed_at_any_moment_it_ends_as_if_undisturbed(
     root = copy_of(busy_world, tmp_path / "world0")
     server = Restartable(tools.Server(tmp_path, None))
     request.addfinalizer(server.close)
-    for _ in range(KILLS):
+    for kill_no in range(KILLS):
         victim, moment = chance.choice(list(killed)), chance.uniform(0.0, usual_s)
         killed[victim] += 1
+        print(f"kill {kill_no + 1}: {victim} after {moment:.1f} s", flush=True)
         if victim == "flow":
-            with session(command(root), alone):
-                time.sleep(moment)
+            kill_flow(root, alone, moment)
         else:
             server.ready(tools.wait_until_healthy)
             disturb(server, victim, moment, root)
         if moment > 0.6 * usual_s:  # nearly done by now: finish, compare, and start afresh
             finish(root, alone)
-            assert_same(contents(root), expected)
+            tools.assert_same(contents(root, tools), expected)
             compared += 1
             shutil.rmtree(root)
             root = copy_of(busy_world, tmp_path / f"world{compared}")
     finish(root, alone)
-    assert_same(contents(root), expected)
+    tools.assert_same(contents(root, tools), expected)
     print(f"{KILLS} kills {killed}, {compared + 1} workspaces compared, usual {usual_s:.1f} s")

@@ -8,10 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,39 +19,6 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHOTS = REPOSITORY / "artefacts" / "flows"
-
-
-class Channel(HTTPServer):
-    """Where alerts go: keeps what is posted to it."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-        super().__init__(("127.0.0.1", 0), Listener)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/alerts"
-
-
-class Listener(BaseHTTPRequestHandler):
-    server: Channel
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.heard.append(json.loads(body)["text"])
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
-
-
-@pytest.fixture
-def channel() -> Iterator[Channel]:
-    with Channel() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 @pytest.fixture
@@ -91,7 +56,7 @@ def artifact_page(server: str, key: str) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_the_pages_show_yesterday_and_the_dark_camera_is_told_of(
-    world: Path, tools: ModuleType, channel: Channel, page: Any
+    world: Path, tools: ModuleType, channel: Any, page: Any
 ) -> None:
     from flows import due
     from pipeline import cameras

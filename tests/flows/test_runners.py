@@ -8,16 +8,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-
-
-def rows(root: Path) -> dict[str, object]:
-    import pandas as pd
-
-    folders = ("clips", "scores", "passages", "counts", "counts_hourly")
-    paths = [p for folder in folders for p in (root / folder).rglob("*.parquet")]
-    return {str(p.relative_to(root)): pd.read_parquet(p).to_dict("list") for p in paths}
 
 
 def by_hand(root: Path) -> Path:
@@ -40,10 +33,12 @@ def by_hand(root: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(1000)
 @pytest.mark.parametrize("kind", ["threads", "processes", "dask", "ray"])
-def test_every_task_runner_gives_the_same_tables(kind: str, world: Path, tmp_path: Path) -> None:
+def test_every_task_runner_gives_the_same_tables(
+    kind: str, world: Path, tmp_path: Path, tools: ModuleType
+) -> None:
     if kind in ("dask", "ray") and importlib.util.find_spec(f"prefect_{kind}") is None:
         pytest.skip(f"the extra {kind} is not installed")
-    expected = rows(by_hand(Path(shutil.copytree(world, tmp_path / "by-hand"))))
+    expected = tools.tables(by_hand(Path(shutil.copytree(world, tmp_path / "by-hand"))))
     env = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
     env |= {"TRUCK_COUNTER_TASK_RUNNER": kind, "TRUCK_COUNTER_TASK_WORKERS": "2"}
     command = [sys.executable, "-m", "flows.cli", "backfill", "--to", "2026-03-03"]
@@ -59,4 +54,4 @@ def test_every_task_runner_gives_the_same_tables(kind: str, world: Path, tmp_pat
     assert done.stdout.startswith("Completed: 4 camera-day(s) done, 4 row(s) published"), (
         done.stdout
     )
-    assert rows(world) == expected
+    tools.assert_same(tools.tables(world), expected)

@@ -43,6 +43,30 @@ def test_what_ignores_sigterm_ends_with_all_its_children(tmp_path: Path) -> None
     assert not [pid for pid in family if (stat := _processes._stat(pid)) and stat[0] != "Z"]
 
 
+FLOW = """
+import subprocess, sys, time
+from flows import _processes
+_processes.leave_nothing_behind()
+child = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
+print(subprocess.Popen([sys.executable, "-c", child], start_new_session=True).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_killed_flow_process_has_started_ends_too() -> None:
+    flow = subprocess.Popen([sys.executable, "-c", FLOW], stdout=subprocess.PIPE, text=True)
+    assert flow.stdout is not None
+    child = int(flow.stdout.readline())
+    assert _processes._stat(child) is not None
+    flow.kill()
+    flow.wait()
+    flow.stdout.close()
+    until = time.monotonic() + 20
+    while (stat := _processes._stat(child)) and stat[0] != "Z":
+        assert time.monotonic() < until, "it runs on"
+        time.sleep(0.05)
+
+
 def test_a_process_id_used_again_by_another_is_left_alone(tmp_path: Path) -> None:
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
@@ -75,6 +99,39 @@ def test_a_taken_port_is_named(world: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=rf"port {port} is taken.*--port"):
             services.up(ws, cameras.load(ws.cameras_toml), port)
+
+
+def test_handing_over_without_a_server_is_refused(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.errors import InputError
+
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    words = ["backfill", "--to", "2026-03-02", "--schedule", "--root", str(world)]
+    with pytest.raises(InputError, match=r"no Prefect server is named.*truck-counter up"):
+        CliRunner().invoke(cli, words, standalone_mode=False, catch_exceptions=False)
+
+
+def test_a_server_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+    from prefect.exceptions import ObjectNotFound
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows import _prefect
+    from pipeline.errors import TruckCounterError
+
+    broken = {
+        httpx.ConnectError("refused"): r"at http://there/api does not answer.*truck-counter up",
+        RuntimeError("Failed to reach API at http://there/api/"): "there/api does not answer",
+        RuntimeError("connect to ephemeral Prefect API server."): "did not start in time",
+        ObjectNotFound(Exception()): "there/api knows no such deployment.*prefect deploy --all",
+    }
+    with temporary_settings({PREFECT_API_URL: "http://there/api"}):
+        for error, told in broken.items():
+            with pytest.raises(TruckCounterError, match=told), _prefect.answering():
+                raise error
+        with pytest.raises(RuntimeError, match="something else"), _prefect.answering():
+            raise RuntimeError("something else")
 
 
 def truck_counter(root: Path, *arguments: str) -> str:
