@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -42,8 +44,27 @@ def usable(groups: Path = _GROUPS) -> int:
 
 
 def pool(workers: int) -> ProcessPoolExecutor:
-    """Return a pool of fresh processes: a fork of a process with threads may never come back."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    """Return a pool of fresh processes: a fork of a process with threads may never come back.
+
+    They end with the process that called, also where that one is killed and can't tell them.
+    """
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    )
+
+
+def _end_with(parent: int, every_s: float = 1.0) -> None:
+    """End this process once ``parent`` is no longer its parent: orphans would wait for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(every_s)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def each(

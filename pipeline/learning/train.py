@@ -39,7 +39,7 @@ ENOUGH_RANDOM = 60  # randomly drawn labels from which to read the natural preva
 VOUCHED = 0.7  # what an instant that was judged at second hand weighs beside a label
 GOING_ON = 0.6  # how long a teacher goes on as a pupil, beside its own course
 SURE_FLAW = 0.02  # share of wrong labels assumed before any network has judged them
-RECIPE = 8  # raised when the same options begin to mean another training
+RECIPE = 9  # raised when the same options begin to mean another training
 
 Floats = NDArray[np.float64]
 
@@ -187,27 +187,32 @@ class _Run:
         return net, held_out, sizes
 
     def cross_fitted(self) -> tuple[TruckNet, HeldOut, dict[str, int]]:
-        """Teachers from labels and what labels vouch for, then pupils, then one on everything.
+        """Teachers from labels and what labels vouch for; then pupils, and the last network.
 
         Every label, and every unlabelled instant, is judged by a network that knew no label of its
-        time block: to mend or to fill in what is taught next, to calibrate and to measure. Teachers
-        go on as pupils, who see unlabelled instants too, as the last network does: it is their
-        figures that speak for it.
+        time block. Teachers mend labels and say what unlabelled instants show, which the last
+        network is taught. So are pupils, who go on from the teachers: it is they who calibrate the
+        last network and whose figures speak for it.
         """
         n, everything = len(self.labelled), self._lesson(np.arange(len(self.labelled)))
         windows = self._windows()
-        self.kept_from = self._folds_of(windows)
-        held_out, opinions = self._judged("teacher", everything, self._vouched(windows))
+        fold, own = self._folds_of(windows)
+        courses = self._courses("teacher", everything, self._vouched(windows), fold, own)
+        side_by_side(self.room, courses)
+        held_out, opinions = self._judged(courses, windows.pixels, fold, own)
         fitted = self._calibrated(held_out, opinions[windows.random])
-        lesson, free = self._next_lesson(held_out, fitted, windows, opinions)
+        lesson = self._mended(held_out, fitted)
+        free = self._self_taught(windows, windows.smoothed(opinions), fitted)
+        last = Course("final", _joined(lesson, free), epochs=self._long_enough(n, free))
         if len(free):
-            held_out, opinions = self._judged("pupil", lesson, free, after="teacher")
-            fitted = self._calibrated(held_out, opinions[windows.random])
-            lesson, free = self._next_lesson(held_out, fitted, windows, opinions)
+            courses = self._courses("pupil", lesson, free, fold, own, after="teacher")
+            side_by_side(self.room, [last, *courses])
+            random = windows.random
+            held_out, opinions = self._judged(courses, windows.pixels[random], fold, own[random])
+            fitted = self._calibrated(held_out, opinions)
         self.calibration = fitted
         sizes = {"train": n, "cross_fitted": n, "unlabelled": len(free)}
-        course = Course("final", _joined(lesson, free), epochs=self._long_enough(n, free))
-        return self._taught(course), held_out, sizes
+        return self._taught(last), held_out, sizes
 
     def _folds_of(self, windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the fold of every label, and of every unlabelled instant: −1 where it has none."""
@@ -217,17 +222,20 @@ class _Run:
         own = [fold_of.get(block, -1) for block in self._blocks_of(windows)]
         return np.asarray(fold, dtype=np.int64), np.array(own, dtype=np.int64)
 
-    def _judged(
-        self, name: str, lesson: Lesson, free: Lesson, after: str = ""
-    ) -> tuple[HeldOut, Floats]:
-        """Teach a network for each fold of the labels, without it, and have it judge that fold.
+    def _courses(
+        self,
+        name: str,
+        lesson: Lesson,
+        free: Lesson,
+        fold: NDArray[np.int64],
+        own: NDArray[np.int64],
+        after: str = "",
+    ) -> list[Course]:
+        """Return a course per fold, without its labels and without instants of their time blocks.
 
-        With ``after`` each goes on from the network so named. Returns the labels' held-out logits,
-        and those of unlabelled instants: by the network kept from their time block; by all, where
-        none was.
+        With ``after`` each goes on from the network so named.
         """
-        n, (fold, own) = int(self.options.rounds or 0), self.kept_from
-        courses = []
+        n, courses = int(self.options.rounds or 0), []
         for k in range(n):
             held = fold == k
             part = _picked(lesson, ~held & ~self._neighbours(held))
@@ -238,21 +246,29 @@ class _Run:
                 epochs = max(2, round(GOING_ON * epochs))
             title = f"{name} {k + 1} of {n}"
             courses.append(Course(title, _joined(part, beside), k + 8, epochs, start))
-        side_by_side(self.room, courses)
-        nets = [self._taught(course) for course in courses]
-        logits = np.zeros(len(self.labelled))
-        for k, net in enumerate(nets):
-            logits[fold == k] = self._logits(net, np.flatnonzero(fold == k))
-        held_out = HeldOut(np.arange(len(logits)), logits, f"cross-fitted in {n} folds")
-        each = np.array([np.asarray(logits_of(net, free.pixels), dtype=np.float64) for net in nets])
-        return held_out, np.where(own < 0, each.mean(axis=0), each[own, np.arange(len(own))])
+        return courses
 
-    def _next_lesson(
-        self, held_out: HeldOut, fitted: Calibration, windows: Windows, opinions: Floats
-    ) -> tuple[Lesson, Lesson]:
-        """Return labels and unlabelled instants with what is now believed of each."""
-        smoothed = windows.smoothed(opinions)
-        return self._mended(held_out, fitted), self._self_taught(windows, smoothed, fitted)
+    def _judged(
+        self,
+        courses: Sequence[Course],
+        pixels: NDArray[np.uint8],
+        fold: NDArray[np.int64],
+        own: NDArray[np.int64],
+    ) -> tuple[HeldOut, Floats]:
+        """Teach these networks and have each judge the fold it was kept from.
+
+        Returns the labels' held-out logits, and those of unlabelled instants: by the network kept
+        from their time block; by all, where none was.
+        """
+        n, logits, opinions = len(courses), np.zeros(len(fold)), np.zeros(len(own))
+        seen = pixels[:, : self.spec.channels]
+        for k, course in enumerate(courses):
+            net = self._taught(course)
+            logits[fold == k] = self._logits(net, np.flatnonzero(fold == k))
+            for rows, share in ((own == k, 1.0), (own < 0, 1 / n)):
+                judged = logits_of(net, torch.from_numpy(seen[rows]))
+                opinions[rows] += share * np.asarray(judged, dtype=np.float64)
+        return HeldOut(np.arange(len(fold)), logits, f"cross-fitted in {n} folds"), opinions
 
     def _vouched(self, windows: Windows) -> Lesson:
         """Return all instants as a lesson, each weighed by how surely a label close by speaks."""
@@ -315,11 +331,13 @@ class _Run:
         prior = np.where(windows.random, fitted.natural, chosen)
         z = logits / fitted.temperature + fitted.bias + np.log(prior / (1 - prior))
         z = z + windows.vouched(self.labelled, self._said(max(fitted.flaw, 0.01)))
-        doubt = np.clip(1.25 - np.abs(z), 0.0, 1.0)  # half of both is no lesson
+        sure = np.clip(np.abs(z) - 0.25, 0.0, 1.0)  # half of both is no lesson
+        # Nor is what only teachers take for a truck: lorry or bus is what labels are there to say.
+        sure[windows.random & (z > -1.0)] = 0.0
         return Lesson(
             torch.from_numpy(windows.pixels[:, : self.spec.channels].copy()),
             torch.from_numpy(calibration.sigmoid(z)).float(),
-            torch.from_numpy(VOUCHED * (1 - doubt)).float(),
+            torch.from_numpy(VOUCHED * sure).float(),
         )
 
     def _long_enough(self, n: int, free: Lesson) -> int:

@@ -1,6 +1,9 @@
 """Cores that are ours, and work shared out over them."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,3 +36,28 @@ def test_every_job_is_done_once_whatever_the_number() -> None:
     for n in (0, 1, 5):
         jobs = list(range(n))
         assert dict(cores.each(abs, [-j for j in jobs], "jobs")) == {j: j for j in jobs}
+
+
+_CALLER = """
+import os, time
+from pipeline import cores
+if __name__ == "__main__":
+    with cores.pool(2) as processes:
+        print(processes.submit(os.getpid).result(), flush=True)
+        time.sleep(60)
+"""
+
+
+def test_workers_end_with_a_caller_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "caller.py"
+    script.write_text(_CALLER, encoding="utf-8")
+    caller = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert caller.stdout is not None
+    worker = int(caller.stdout.readline())
+    os.kill(worker, 0)  # alive
+    caller.kill()
+    caller.communicate()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and Path(f"/proc/{worker}").exists():
+        time.sleep(0.2)
+    assert not Path(f"/proc/{worker}").exists()
