@@ -1,4 +1,4 @@
-"""The main job, run as a user runs it, on a shorter demonstration; then again; then the tour."""
+"""The main job, run as a user runs it; then again; then the tour."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ import pytest
 pytestmark = pytest.mark.timeout(2400)
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-DEMO_DAYS = 5
 Demo = tuple[Path, dict[str, Any], float, Callable[[], tuple[dict[str, Any], float]]]
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """A shorter demonstration, run as a user runs it: root, result, seconds, and a way to rerun."""
+    """The demonstration, run as a user runs it: root, result, seconds, and a way to rerun."""
     root = tmp_path_factory.mktemp("demo")
 
     def run() -> tuple[dict[str, Any], float]:
         started = time.perf_counter()
-        command = ["demo", "--days", str(DEMO_DAYS), "--root", str(root), "--json"]
+        command = ["demo", "--root", str(root), "--json"]
         done = subprocess.run(
             [sys.executable, "-m", "flows.cli", *command],
             capture_output=True,
@@ -57,18 +56,15 @@ def off_and_missed(rows: list[dict[str, Any]]) -> tuple[float, list[dict[str, An
 
 
 def test_counts_are_near_the_truth(demo: Demo) -> None:
-    # Three days teach it instead of four, and arithmetic differs between processors: the shorter
-    # demonstration is no measurement. The one below is.
+    # Arithmetic differs between processors, and so do trained networks: as wide as that.
     off, missed = off_and_missed(demo[1]["counts"])
-    assert abs(off) <= 0.2
+    assert abs(off) <= 0.15
     assert len(missed) <= 2, missed
 
 
 @pytest.mark.slow
-def test_the_whole_demonstration_is_within_five_percent(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "flows.cli", "demo", "--root", str(tmp_path), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    off, missed = off_and_missed(json.loads(done.stdout)["counts"])
+def test_the_counts_are_within_five_percent(demo: Demo) -> None:
+    off, missed = off_and_missed(demo[1]["counts"])
     assert abs(off) <= 0.05
     assert len(missed) <= 1, missed
 
