@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from labeling.tasks import WORDS
 from pipeline.errors import InputError
@@ -301,7 +302,7 @@ def _object(line: str, number: int) -> dict[str, Any]:
 
 
 def _frame(known: Mapping[str, str], picture: str, number: int) -> str:
-    name = Path(picture).name
+    name = Path(urlsplit(picture).path).name  # a signed address has a query
     if name not in known:
         where = f"line {number}: " if number else ""
         raise InputError(f"{where}unknown picture {picture!r}.", "Use the campaign's file names.")

@@ -15,7 +15,7 @@ from labeling.extra import ExtraVotes
 from labeling.gold import GoldShare
 from labeling.ledger import EXPERTS, Ledger
 from pipeline import store
-from pipeline.errors import InputError, NotFoundError
+from pipeline.errors import ConfigError, InputError, NotFoundError
 
 
 def numbers(client: LabelStudio, project: int) -> dict[str, int]:
@@ -326,6 +326,18 @@ def test_what_is_missing_is_named(workspace_of, studio_client):
 
 def dead() -> LabelStudio:
     return LabelStudio("http://127.0.0.1:9", "0" * 40, wait=lambda _: None)
+
+
+def test_half_a_setting_is_told(tmp_path, monkeypatch):
+    from flows import _steps
+
+    monkeypatch.setenv("TRUCK_COUNTER_LABEL_STUDIO_URL", "http://127.0.0.1:9")
+    monkeypatch.delenv("TRUCK_COUNTER_LABEL_STUDIO_API_KEY", raising=False)
+    with pytest.raises(InputError, match="LABEL_STUDIO_API_KEY is not set"):
+        _steps.label_studio(store.Workspace(tmp_path))
+    monkeypatch.setenv("TRUCK_COUNTER_LABEL_STUDIO_TIMEOUT_S", "soon")
+    with pytest.raises(ConfigError, match="bad TRUCK_COUNTER_LABEL_STUDIO_TIMEOUT_S"):
+        _steps.label_studio(store.Workspace(tmp_path))
 
 
 def test_shares_of_the_page():
