@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from flows._prefect import concurrency, exponential_backoff, get_run_logger, task
 from pipeline import daily, store
-from pipeline.errors import InputError, NotFoundError, TruckCounterError
+from pipeline.errors import ConfigError, InputError, NotFoundError, TruckCounterError
 from pipeline.store import Workspace
 
 if TYPE_CHECKING:
     from labeling.client import LabelStudio
     from pipeline.cameras import Registry
+    from pipeline.settings import Settings
 
 _LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError)
 _PASSING = (OSError, TimeoutError)
@@ -219,30 +220,63 @@ def campaign_status(root: str, campaign: str, price: float) -> dict[str, Any]:
 def has_label_studio(ws: Workspace) -> bool:
     """Tell whether the environment or ``up`` names a Label Studio."""
     from labeling.server import read_credentials
-    from pipeline.settings import Settings
 
-    told = Settings()
+    told = _settings()
     if told.label_studio_url and told.label_studio_api_key:
         return True
     return read_credentials(ws.root / "services" / "label-studio") is not None
 
 
 def label_studio(ws: Workspace) -> LabelStudio:
-    """Open the server that the environment names, or else the one that ``up`` started."""
+    """Open the server that the environment names, or else the one of this workspace.
+
+    Raises:
+        InputError: none is named, or only half of what is needed.
+        ConfigError: a setting is none.
+    """
     from labeling.client import LabelStudio
     from labeling.server import read_credentials
-    from pipeline.settings import Settings
 
-    told = Settings()
-    if told.label_studio_url and told.label_studio_api_key:
-        return LabelStudio(told.label_studio_url, told.label_studio_api_key.get_secret_value())
+    told = _settings()
+    url, key, patience = (
+        told.label_studio_url,
+        told.label_studio_api_key,
+        told.label_studio_timeout_s,
+    )
+    if url and key:
+        return LabelStudio(url, key.get_secret_value(), patience)
+    if url or key:
+        lacking = "_API_KEY" if url else "_URL"
+        raise InputError(
+            f"TRUCK_COUNTER_LABEL_STUDIO{lacking} is not set, the other half is.",
+            "Set both for a server you have, or neither for the one of this workspace.",
+        )
     found = read_credentials(ws.root / "services" / "label-studio")
     if found is None:
         raise InputError(
             "no Label Studio is named.",
-            "Set TRUCK_COUNTER_LABEL_STUDIO_URL and _API_KEY, or truck-counter up --label-studio.",
+            "Start one with: truck-counter label serve; or set TRUCK_COUNTER_LABEL_STUDIO_URL and "
+            "_API_KEY.",
         )
-    return LabelStudio(found.url, found.token)
+    return LabelStudio(found.url, found.token, patience)
+
+
+def _settings() -> Settings:
+    """Read the settings; the value is not repeated, it may be a secret.
+
+    Raises:
+        ConfigError: one does not fit.
+    """
+    from pydantic import ValidationError
+
+    from pipeline.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = f"TRUCK_COUNTER_{first['loc'][0]}".upper()
+        raise ConfigError(f"bad {name}: {first['msg']}.", "Mend or unset it.") from None
 
 
 AUDIT_FRAMES, AUDIT_WINDOWS = 120, 12

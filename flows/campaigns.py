@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,13 @@ commands = click.Group()
 
 @command(commands, "serve")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
-@click.option("--database", "database_url", help="PostgreSQL by URL; SQLite by default.")
+@click.option(
+    "--database",
+    "database_url",
+    envvar="TRUCK_COUNTER_LABEL_STUDIO_DATABASE_URL",
+    help="PostgreSQL by URL; SQLite by default. By environment nobody sees its password: "
+    "TRUCK_COUNTER_LABEL_STUDIO_DATABASE_URL.",
+)
 @click.option("--local-files", is_flag=True, help="Let its pages read files of this machine.")
 def serve(
     context: Context, port: int, database_url: str | None, local_files: bool
@@ -34,7 +41,10 @@ def serve(
     from labeling.server import serve
     from pipeline.progress import note
 
+    # Otherwise SIGTERM would end us and leave the server running.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = context.ws.root / "services" / "label-studio"
+    note("starting Label Studio; the first time it is installed, which takes minutes")
     with serve(
         folder, port, database_url=database_url, serve_local_files=local_files
     ) as credentials:

@@ -115,16 +115,48 @@ def label_group() -> None:
 @command(label_group, "import")
 @click.argument("campaign")
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "ground-truth", "crowd", "coco"]),
+    default="csv",
+    show_default=True,
+    help="Our CSV, a Ground Truth manifest, results of a crowd-image-classifier, or COCO.",
+)
 @click.option("--adjudicated", is_flag=True, help="They are experts' votes, which settle.")
 def label_import(
-    context: Context, campaign: str, file: Path, adjudicated: bool
+    context: Context, campaign: str, file: Path, form: str, adjudicated: bool
 ) -> tuple[Result, str]:
-    """Take frame_id,worker,label rows (label: truck, no_truck, cant_tell)."""
+    """Take votes from a file: frame_id,worker,label rows (truck, no_truck, cant_tell) or others."""
     from labeling.importing import import_annotations
 
-    done = import_annotations(context.ws, campaign, file, adjudicated)
+    done = import_annotations(context.ws, campaign, file, adjudicated, form)
     result = {"campaign": campaign, **dataclasses.asdict(done)}
     return result, f"{campaign}: {done.added} added, {done.changed} changed, {done.unchanged} known"
+
+
+@command(label_group, "export")
+@click.argument("campaign")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "ground-truth", "crowd", "coco"]),
+    default="csv",
+    show_default=True,
+    help="Votes as CSV; labels as a Ground Truth manifest or COCO; input and page for a crowd.",
+)
+@click.option("--address", default="", help="Put before every picture's name: https://…/.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder.")
+def label_export(
+    context: Context, campaign: str, form: str, address: str, out: Path | None
+) -> tuple[Result, str]:
+    """Write a campaign's votes, labels or frames in a form that other tools read."""
+    from labeling.exporting import export
+
+    folder = out or context.ws.campaign_labels(campaign) / "export"
+    files = [str(path) for path in export(context.ws, campaign, form, folder, address)]
+    result = {"campaign": campaign, "format": form, "files": files}
+    return result, f"{campaign}: {', '.join(files)}"
 
 
 @command(label_group, "aggregate")

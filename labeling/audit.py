@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -80,7 +81,7 @@ def draw(
         InputError: ``n`` or ``length_s`` is not positive, no footage holds a window, or windows of
             another length were drawn before.
     """
-    if n < 1 or length_s <= 0:
+    if n < 1 or not 0.0 < length_s < math.inf:
         raise InputError(f"{n} windows of {length_s} s cannot be drawn.", "Give positive numbers.")
     folder = _folder(ws, campaign)
     held = {row["window_id"]: row for row in _drawn(ws, campaign)}
@@ -268,16 +269,19 @@ def _read(path: Path, known: set[str]) -> list[dict[str, Any]]:
     columns = ("window_id", "worker", "truck_count")
     if not path.is_file():
         raise InputError(f"no such file: {path}.", f"Give a CSV with {','.join(columns)}.")
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle)
-        for column in columns:
-            if column not in (reader.fieldnames or []):
-                raise InputError(f"{path} has no column {column!r}.", f"It needs {columns}.")
-        return [
-            _counted(raw, f"{path}, line {reader.line_num}", known)
-            for raw in reader
-            if (raw["truck_count"] or "").strip()
-        ]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            reader = csv.DictReader(handle)
+            for column in columns:
+                if column not in (reader.fieldnames or []):
+                    raise InputError(f"{path} has no column {column!r}.", f"It needs {columns}.")
+            return [
+                _counted(raw, f"{path}, line {reader.line_num}", known)
+                for raw in reader
+                if (raw["truck_count"] or "").strip()
+            ]
+    except (UnicodeDecodeError, csv.Error):
+        raise InputError(f"{path} is no UTF-8 CSV.", "Save it as one.") from None
 
 
 def _counted(raw: dict[str, str], where: str, known: set[str]) -> dict[str, Any]:
@@ -285,6 +289,7 @@ def _counted(raw: dict[str, str], where: str, known: set[str]) -> dict[str, Any]
     window, worker, said = (str(raw[c] or "").strip() for c in columns)
     if window not in known:
         raise InputError(f"{where}: unknown window {window!r}.", "Use ids from windows.parquet.")
-    if not (said.isascii() and said.isdigit()) or not worker:
+    # More than five digits in one window are a slip of the pen.
+    if not (said.isascii() and said.isdigit() and len(said) <= 5) or not worker:
         raise InputError(f"{where}: {worker!r} counted {said!r}.", "Give a name and a number.")
     return {"window_id": window, "worker": worker, "truck_count": int(said)}

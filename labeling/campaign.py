@@ -97,7 +97,7 @@ def merged(
         before = held.get(name)
         if before is None:
             added += 1
-        elif before == row or _older(row, before):
+        elif _same(row, before) or _older(row, before):
             continue
         else:
             changed += 1
@@ -106,6 +106,11 @@ def merged(
         ordered = [held[name] for name in sorted(held)]
         store.write_table(path, store.table_of(ordered, schema), schema)
     return Added(added, changed, len(rows) - added - changed)
+
+
+def _same(row: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
+    """Tell whether a vote is known already; exported and brought back it stays where it was."""
+    return all(value == held[name] for name, value in row.items() if name != "source")
 
 
 def _older(row: Mapping[str, Any], held: Mapping[str, Any]) -> bool:

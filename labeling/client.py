@@ -8,6 +8,7 @@ the server may have done it: the caller gets :class:`AmbiguousError` and has to 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final
@@ -18,7 +19,21 @@ from pipeline.errors import InputError, TruckCounterError
 
 PAGE: Final = 500
 READING_ATTEMPTS: Final = 10
+TIMEOUT_S: Final = 60.0
 LONGEST_WAIT_S: Final = 4.0
+ANNOTATED: Final = json.dumps(
+    {
+        "filters": {
+            "conjunction": "or",
+            "items": [
+                {"filter": f"filter:tasks:{name}", "operator": "greater", "type": "Number"}
+                | {"value": 0}
+                for name in ("total_annotations", "cancelled_annotations")
+            ],
+        }
+    }
+)
+"""Label Studio overlooks ``only_annotated``, and would list all tasks with their pictures."""
 _DEAF: Final = (429, 500, 502, 503, 504)
 
 
@@ -84,7 +99,7 @@ class LabelStudio:
         self,
         url: str,
         key: str,
-        timeout_s: float = 60.0,
+        timeout_s: float = TIMEOUT_S,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         """Check the address; nothing is sent yet."""
@@ -151,16 +166,23 @@ class LabelStudio:
         change = {"overlap": votes, "is_labeled": done}
         self._repeated(lambda: self._write("PATCH", f"/api/tasks/{task}", change))
 
-    def tasks(self, project: int) -> Iterator[dict[str, Any]]:
-        """Yield every task's ``id, meta, overlap, total_annotations``: cheap, no pictures."""
-        yield from self._pages(project, {"include": "id,meta,overlap,total_annotations"}, PAGE)
+    def tasks(self, project: int, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Yield every task's ``id, meta, overlap, total_annotations``: cheap, no pictures.
+
+        They come oldest first; about so many as ``after`` are left out, never more.
+        """
+        shown = {"include": "id,meta,overlap,total_annotations"}
+        yield from self._pages(project, shown, PAGE, after // PAGE)
 
     def annotated_tasks(self, project: int) -> Iterator[dict[str, Any]]:
-        """Yield every task that has annotations, with them."""
-        yield from self._pages(project, {"fields": "all", "only_annotated": "true"}, 100)
+        """Yield every task that has annotations or was skipped: ``id, meta, annotations``."""
+        shown = {"fields": "all", "include": "id,meta,annotations", "query": ANNOTATED}
+        yield from self._pages(project, shown, PAGE)
 
-    def _pages(self, project: int, query: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
-        page, seen = 1, 0
+    def _pages(
+        self, project: int, query: dict[str, Any], size: int, skipped: int = 0
+    ) -> Iterator[dict[str, Any]]:
+        page, seen = 1 + skipped, size * skipped
         while True:
             asked = query | {"project": project, "page": page, "page_size": size}
             found = self._read("/api/tasks", asked, past_the_end={"tasks": [], "total": seen})

@@ -60,15 +60,23 @@ def bring(
         ServiceError: the server refuses, or fails again and again; what was confirmed stays so.
     """
     _project(ledger, campaign, server, settings)
-    _confirmed(ledger, server)
+    _confirmed(ledger, list(server.tasks(ledger.number())))
     missing = ledger.of_state("pending", "sent")
     parts = [missing[i : i + chunk] for i in range(0, len(missing), chunk)]
     for part in track(parts, f"pushing {campaign}"):
         _send(ledger, server, {task: make(task) for task in part})
-    removed, asked = _tidied(ledger, server)
-    there = _confirmed(ledger, server)
-    gold = sum(ledger.state[task] == "confirmed" for task in ledger.gold)
-    return Pushed(ledger.number(), len(missing), there, removed, asked, gold)
+    removed = asked = 0
+    for _ in range(ATTEMPTS):
+        there = list(server.tasks(ledger.number()))
+        _confirmed(ledger, there)
+        gone, changed = _tidied(ledger, server, there)
+        removed, asked = removed + gone, asked + changed
+        # Where one copy came late another may: list again until there is none.
+        if not gone:
+            break
+    confirmed = ledger.of_state("confirmed")
+    gold = len(set(confirmed) & set(ledger.gold))
+    return Pushed(ledger.number(), len(missing), len(confirmed), removed, asked, gold)
 
 
 def _project(ledger: Ledger, campaign: str, server: LabelStudio, settings: dict[str, Any]) -> None:
@@ -92,15 +100,26 @@ def _project(ledger: Ledger, campaign: str, server: LabelStudio, settings: dict[
     ledger.write()
 
 
-def _confirmed(ledger: Ledger, server: LabelStudio) -> int:
-    """List what is there, set every task's state by it, and return how many are there."""
-    there = {wire.frame_of(task) for task in server.tasks(ledger.number())}
+def _confirmed(ledger: Ledger, listed: list[dict[str, Any]]) -> None:
+    """Set every task's state by what is there."""
+    there = {wire.frame_of(task) for task in listed}
     before = dict(ledger.state)
     for task in ledger.state:
         ledger.state[task] = "confirmed" if task in there else "pending"
     if ledger.state != before:
         ledger.write()
-    return sum(1 for task in ledger.state if task in there)
+
+
+def _arrived(ledger: Ledger, server: LabelStudio, waiting: list[str]) -> None:
+    """Confirm those of the waiting tasks that are there.
+
+    What is new is listed last, so only the end is read: over a failing line each page costs. Should
+    the project have shrunk meanwhile, a task is overlooked and sent again; its copy goes at the
+    end.
+    """
+    listed = server.tasks(ledger.number(), after=len(ledger.of_state("confirmed")))
+    there = {wire.frame_of(task) for task in listed}
+    ledger.mark([task for task in waiting if task in there], "confirmed")
 
 
 def _send(ledger: Ledger, server: LabelStudio, tasks: dict[str, dict[str, Any]]) -> None:
@@ -115,7 +134,7 @@ def _send(ledger: Ledger, server: LabelStudio, tasks: dict[str, dict[str, Any]])
         except AmbiguousError:
             if attempt == ATTEMPTS - 1:
                 raise
-            _confirmed(ledger, server)
+            _arrived(ledger, server, waiting)
             continue
         except ServiceError:
             ledger.mark(waiting, "pending")
@@ -123,18 +142,18 @@ def _send(ledger: Ledger, server: LabelStudio, tasks: dict[str, dict[str, Any]])
         if count == len(waiting):
             ledger.mark(waiting, "confirmed")
         else:
-            _confirmed(ledger, server)
+            _arrived(ledger, server, waiting)
     raise ServiceError(f"{server.url} does not keep the tasks sent to it.", "See its log.")
 
 
-def _tidied(ledger: Ledger, server: LabelStudio) -> tuple[int, int]:
+def _tidied(ledger: Ledger, server: LabelStudio, listed: list[dict[str, Any]]) -> tuple[int, int]:
     """Delete later copies of a task that nobody has annotated; ask for the votes each should get.
 
     Returns:
         How many copies went, and of how many tasks the number of votes was changed.
     """
     copies: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for task in server.tasks(ledger.number()):
+    for task in listed:
         if wire.frame_of(task) in ledger.state:
             copies[wire.frame_of(task)].append(task)
     removed = asked = 0

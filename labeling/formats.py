@@ -7,13 +7,16 @@ labels. Unresolved frames are left out of the label formats: they have no label.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from labeling.tasks import WORDS
 from pipeline.errors import InputError
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTE: Final = "truck"
 CLASSES: Final = {"no_truck": 0, "truck": 1}
+MARKET_ZONES: Final = {"UTC": 0, "GMT": 0, "PST": -8, "PDT": -7}
 
 CROWD_TEMPLATE: Final = """<script src="https://assets.crowd.aws/crowd-html-elements.js"></script>
 <crowd-form>
@@ -41,14 +45,23 @@ CROWD_TEMPLATE: Final = """<script src="https://assets.crowd.aws/crowd-html-elem
 """
 
 
-def ground_truth_manifest(labels: pd.DataFrame, frames: pd.DataFrame, job: str) -> str:
+def ground_truth_manifest(
+    labels: pd.DataFrame,
+    frames: pd.DataFrame,
+    job: str,
+    made_at: dt.datetime | None = None,
+    address: str = "",
+) -> str:
     """Return an augmented manifest: a JSON object per labelled frame and line.
 
     Args:
         labels: columns of ``schemas.LABELS``.
         frames: columns of ``schemas.FRAMES``.
         job: the campaign's name.
+        made_at: when the last vote was given, where that is known.
+        address: put before every picture's name.
     """
+    dated = {"creation-date": f"{made_at:%Y-%m-%dT%H:%M:%S.%f}"} if made_at else {}
     lines = []
     for row in _labelled(labels, frames):
         confidence = row["p_truck"] if row["label"] == "truck" else 1.0 - row["p_truck"]
@@ -57,11 +70,11 @@ def ground_truth_manifest(labels: pd.DataFrame, frames: pd.DataFrame, job: str) 
             "confidence": round(float(confidence), 4),
             "type": "groundtruth/image-classification",
             "human-annotated": "yes",
-            "creation-date": f"{row['captured_at']:%Y-%m-%dT%H:%M:%S.%f}",
+            **dated,
             "job-name": f"labeling-job/{job}",
         }
         line = {
-            "source-ref": row["path"],
+            "source-ref": address + str(row["path"]),
             "frame-id": row["frame_id"],
             ATTRIBUTE: CLASSES[row["label"]],
             f"{ATTRIBUTE}-metadata": about,
@@ -85,7 +98,7 @@ def read_ground_truth(text: str, known: Mapping[str, str]) -> list[dict[str, Any
         if not line.strip():
             continue
         found = _object(line, number)
-        about = found.get(f"{ATTRIBUTE}-metadata") or {}
+        about = _about(found)
         label = str(about.get("class-name", ""))
         if label not in CLASSES:
             raise InputError(f"line {number}: class {label!r}.", f"Use {' or '.join(CLASSES)}.")
@@ -93,6 +106,14 @@ def read_ground_truth(text: str, known: Mapping[str, str]) -> list[dict[str, Any
         frame = found.get("frame-id") or _frame(known, str(found.get("source-ref", "")), number)
         votes.append(_vote(str(frame), f"job:{job}", label))
     return votes
+
+
+def _about(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a line says of its label; other people's jobs call the attribute otherwise."""
+    kept = found.get(f"{ATTRIBUTE}-metadata")
+    others = (v for k, v in found.items() if k.endswith("-metadata") and isinstance(v, dict))
+    named = (kept if isinstance(kept, dict) else None, *others)
+    return next((about for about in named if about and "class-name" in about), {})
 
 
 def crowd_template() -> str:
@@ -111,43 +132,85 @@ def crowd_input(frames: pd.DataFrame, address: str) -> str:
     return out.getvalue()
 
 
-def read_crowd_results(text: str) -> list[dict[str, Any]]:
+def read_crowd_results(text: str, known: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the votes in a market's result file.
 
-    It has ``Input.frame_id``, ``WorkerId``, ``Answer.label.label`` and, optionally, ``SubmitTime``
-    (ISO 8601) and ``WorkTimeInSeconds``; rejected assignments are left out.
+    It has ``WorkerId``, ``Answer.label.label``, ``Input.frame_id`` or ``Input.image_url`` and,
+    optionally, ``SubmitTime`` (ISO 8601, or as the market wrote it: ``Mon Mar 02 04:00:00 PST
+    2026``) and ``WorkTimeInSeconds``; rejected assignments are left out.
+
+    Args:
+        text: the CSV.
+        known: picture name → frame id, for files that carry no ``Input.frame_id``.
 
     Raises:
-        InputError: a column is missing, or an answer is none of ours.
+        InputError: a column is missing, or a cell cannot be understood.
     """
     reader = csv.DictReader(io.StringIO(text))
-    for column in ("Input.frame_id", "WorkerId", "Answer.label.label"):
-        if column not in (reader.fieldnames or []):
-            raise InputError(f"the result file has no column {column!r}.")
+    columns = reader.fieldnames or []
+    frame_column = "Input.frame_id" if "Input.frame_id" in columns else "Input.image_url"
+    for column in (frame_column, "WorkerId", "Answer.label.label"):
+        if column not in columns:
+            raise InputError(f"the result file has no column {column!r}.", "Take the whole file.")
     labels = {words: label for label, words in WORDS.items()}
     votes = []
     for row in reader:
         if (row.get("AssignmentStatus") or "") == "Rejected":
             continue
-        answer = row["Answer.label.label"]
+        number = reader.line_num
+        answer, worker = str(row["Answer.label.label"] or ""), str(row["WorkerId"] or "").strip()
         if answer not in labels:
-            raise InputError(f"line {reader.line_num}: answer {answer!r}.", f"Use {list(labels)}.")
-        at, spent = row.get("SubmitTime") or "", row.get("WorkTimeInSeconds") or ""
-        votes.append(
-            _vote(row["Input.frame_id"], row["WorkerId"], labels[answer])
-            | {
-                "annotated_at": parse_instant(at) if at else None,
-                "seconds_spent": float(spent) if spent else None,
-            }
-        )
+            raise InputError(f"line {number}: answer {answer!r}.", f"Use {list(labels)}.")
+        if not worker:
+            raise InputError(f"line {number}: WorkerId is empty.", "Name who judged the frame.")
+        shown = str(row[frame_column] or "")
+        frame = shown if frame_column == "Input.frame_id" else _frame(known, shown, number)
+        told = {
+            "annotated_at": _submitted(row.get("SubmitTime") or "", number),
+            "seconds_spent": _spent(row.get("WorkTimeInSeconds") or "", number),
+        }
+        votes.append(_vote(frame, worker, labels[answer]) | told)
     return votes
 
 
-def coco(labels: pd.DataFrame, frames: pd.DataFrame, size_px: tuple[int, int]) -> dict[str, Any]:
-    """Return a COCO document: a label is a box around the whole crop, ``size_px`` wide and high."""
-    width, height = size_px
+def _submitted(text: str, number: int) -> dt.datetime | None:
+    words = text.split()
+    if len(words) == 6 and words[4] in MARKET_ZONES:
+        with contextlib.suppress(ValueError):
+            hours = MARKET_ZONES[words[4]]
+            stamp = " ".join([*words[1:4], words[5], f"{hours:+03d}00"])
+            return dt.datetime.strptime(stamp, "%b %d %H:%M:%S %Y %z").astimezone(dt.UTC)
+    try:
+        return parse_instant(text) if text else None
+    except InputError as error:
+        raise InputError(f"line {number}: {error}") from None
+
+
+def _spent(text: str, number: int) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(f"line {number}: bad WorkTimeInSeconds {text!r}.", "Give seconds.")
+    return value
+
+
+def coco(
+    labels: pd.DataFrame, frames: pd.DataFrame, sizes_px: Mapping[str, tuple[int, int]]
+) -> dict[str, Any]:
+    """Return a COCO document: a label is a box around the whole crop.
+
+    Args:
+        labels: columns of ``schemas.LABELS``.
+        frames: columns of ``schemas.FRAMES``.
+        sizes_px: a crop's ``path`` → its width and height.
+    """
     images, marks = [], []
     for number, row in enumerate(_labelled(labels, frames), start=1):
+        width, height = sizes_px[row["path"]]
         images.append(
             {
                 "id": number,
@@ -155,6 +218,7 @@ def coco(labels: pd.DataFrame, frames: pd.DataFrame, size_px: tuple[int, int]) -
                 "width": width,
                 "height": height,
                 "date_captured": row["captured_at"].isoformat(),
+                "frame_id": row["frame_id"],
             }
         )
         marks.append(
@@ -171,20 +235,38 @@ def coco(labels: pd.DataFrame, frames: pd.DataFrame, size_px: tuple[int, int]) -
     return {"images": images, "annotations": marks, "categories": categories}
 
 
-def read_coco(document: Mapping[str, Any], known: Mapping[str, str]) -> list[dict[str, Any]]:
+def read_coco(text: str, known: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the votes in a COCO document, by the worker ``coco``; see :func:`read_ground_truth`.
 
-    A picture with any truck is a truck; with marks of other categories only, it is none.
+    A picture with any truck is a truck; with marks of other categories only, it is none; without
+    any mark it has no vote.
+
+    Raises:
+        InputError: it is no COCO document, or names an unknown picture or category.
     """
-    names = {c["id"]: str(c["name"]) for c in document["categories"]}
-    files = {i["id"]: str(i["file_name"]) for i in document["images"]}
-    trucks: dict[str, bool] = {}
-    for mark in document["annotations"]:
-        file = files[mark["image_id"]]
-        trucks[file] = trucks.get(file, False) or names[mark["category_id"]] == "truck"
+    try:
+        document = json.loads(text)
+        names = {c["id"]: str(c["name"]) for c in document["categories"]}
+        images = {i["id"]: i for i in document["images"]}
+        trucks: dict[Any, bool] = {}
+        for mark in document["annotations"]:
+            image, is_truck = mark["image_id"], names[mark["category_id"]] == "truck"
+            trucks[image] = trucks.get(image, False) or is_truck
+        shown = {image: images[image] for image in trucks}
+        frames = {
+            image: str(about.get("frame_id") or _frame(known, str(about["file_name"]), 0))
+            for image, about in shown.items()
+        }
+    except (ValueError, TypeError, AttributeError):
+        raise InputError("this is no COCO document.", "It is one JSON object.") from None
+    except KeyError as error:
+        raise InputError(
+            f"this COCO document lacks {error}.",
+            "It has images, annotations and categories, which name each other by id.",
+        ) from None
     return [
-        _vote(_frame(known, file, 0), "coco", "truck" if trucks[file] else "no_truck")
-        for file in sorted(trucks)
+        _vote(frames[image], "coco", "truck" if truck else "no_truck")
+        for image, truck in trucks.items()
     ]
 
 
@@ -220,7 +302,7 @@ def _object(line: str, number: int) -> dict[str, Any]:
 
 
 def _frame(known: Mapping[str, str], picture: str, number: int) -> str:
-    name = Path(picture).name
+    name = Path(urlsplit(picture).path).name  # a signed address has a query
     if name not in known:
         where = f"line {number}: " if number else ""
         raise InputError(f"{where}unknown picture {picture!r}.", "Use the campaign's file names.")

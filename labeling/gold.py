@@ -17,7 +17,7 @@ import numpy as np
 
 from labeling.ledger import Ledger
 from pipeline import store
-from pipeline.errors import NotFoundError
+from pipeline.errors import InputError, NotFoundError
 from pipeline.store import Workspace
 
 if TYPE_CHECKING:
@@ -38,6 +38,15 @@ class GoldShare:
     share: float | None = None
     campaign: str = ""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share.
+
+        Raises:
+            InputError: it is none, or so large that gold would outnumber the rest.
+        """
+        if self.share is not None and not 0.0 <= self.share <= 0.5:
+            raise InputError(f"bad share of gold {self.share}.", "Give 0 to 0.5, e.g. 0.1.")
 
 
 def mix_in(

@@ -1,4 +1,7 @@
-"""Votes from a CSV file, checked to the last line before any of them counts."""
+"""Votes from a file, checked to the last line before any of them counts.
+
+Our own CSV, or what other people's tools write: see ``formats``.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +13,79 @@ from pathlib import Path
 from typing import Any
 
 from labeling import campaign as campaigns
+from labeling import formats
 from labeling.campaign import Added
 from pipeline.domain import LABELS
 from pipeline.errors import InputError
 from pipeline.store import Workspace
 
 REQUIRED = ("frame_id", "worker", "label")
+READERS = {
+    "ground-truth": formats.read_ground_truth,
+    "crowd": formats.read_crowd_results,
+    "coco": formats.read_coco,
+}
+FORMS = ("csv", *READERS)
 
 
 def import_annotations(
-    ws: Workspace, campaign: str, csv_path: Path, adjudicated: bool = False
+    ws: Workspace, campaign: str, file: Path, adjudicated: bool = False, form: str = "csv"
 ) -> Added:
-    """Take votes from a CSV file; the same file again adds nothing.
+    """Take votes from a file; the same file again adds nothing.
 
     Args:
         ws: the workspace.
         campaign: its name.
-        csv_path: ``frame_id,worker,label`` and optionally ``annotated_at`` (ISO 8601 with offset)
-            and ``seconds_spent``.
+        file: as CSV: ``frame_id,worker,label`` and optionally ``annotated_at`` (ISO 8601 with
+            offset) and ``seconds_spent``.
         adjudicated: they are experts' votes, which settle.
+        form: ``csv``, or another of :data:`FORMS`.
 
     Raises:
         InputError: a missing file or column, an unknown frame or label, a bad instant or number, or
             two different votes of one worker on a frame; it names the value and the line, and
             nothing is written.
     """
-    known = set(campaigns.read_frames(ws, campaign)["frame_id"])
-    rows = _read_csv(Path(csv_path), known)
+    frames = campaigns.read_frames(ws, campaign)
+    path, known = Path(file), set(frames["frame_id"])
+    if form == "csv":
+        rows = _read_csv(path, known)
+    else:
+        # A name that several frames share tells nothing.
+        own = frames.drop_duplicates("path", keep=False)
+        pictures = {Path(p).name: str(f) for p, f in zip(own["path"], own["frame_id"], strict=True)}
+        rows = _read_other(path, form, known, pictures)
     into = campaigns.add_adjudications if adjudicated else campaigns.add_annotations
     return into(ws, campaign, rows)
+
+
+def _read_other(
+    path: Path, form: str, known: set[str], pictures: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Read a file of another form: votes on frames we know, one per worker and frame."""
+    if not path.is_file():
+        raise InputError(f"no such file: {path}.", "Give one that another tool wrote.")
+    held: dict[tuple[str, str], dict[str, Any]] = {}
+    try:
+        for row in READERS[form](path.read_text(encoding="utf-8-sig"), pictures):
+            if row["frame_id"] not in known:
+                raise InputError(
+                    f"unknown frame {row['frame_id']!r}.", "Use ids from frames.parquet."
+                )
+            before = held.setdefault((row["frame_id"], row["worker"]), row)
+            if before["label"] != row["label"]:
+                raise InputError(
+                    f"worker {row['worker']!r} voted twice on frame {row['frame_id']!r}, "
+                    "differently.",
+                    "Keep one of the two.",
+                )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
+    except csv.Error as error:
+        raise InputError(f"{path} is not a CSV file ({error}).") from None
+    return list(held.values())
 
 
 def _read_csv(path: Path, known: set[str]) -> list[dict[str, Any]]:

@@ -116,12 +116,15 @@ def serve(
         serve_local_files: let annotators' pages read files of this machine. Off unless asked for.
 
     Raises:
+        InputError: the database's address is none, or the port is taken.
         ServerError: it cannot be installed, or is not ready in time.
     """
+    _check_free(port)
+    database = _postgres(database_url) if database_url else {}
     executable = install(environment)
     folder.mkdir(parents=True, exist_ok=True)
     credentials = _credentials(folder, port or _free_port())
-    settings = _environment(folder, database_url, serve_local_files) | {
+    settings = _environment(folder, database, serve_local_files) | {
         # By environment, not by argument: arguments are seen by everybody who lists processes.
         "LABEL_STUDIO_USERNAME": credentials.email,
         "LABEL_STUDIO_PASSWORD": credentials.password,
@@ -162,7 +165,7 @@ def _credentials(folder: Path, port: int) -> Credentials:
     return made
 
 
-def _environment(folder: Path, database_url: str | None, serve_local_files: bool) -> dict[str, str]:
+def _environment(folder: Path, database: dict[str, str], serve_local_files: bool) -> dict[str, str]:
     ours = ("TRUCK_COUNTER_", "LABEL_STUDIO_", "PREFECT_", "PYTHON", "VIRTUAL_ENV")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     local = "true" if serve_local_files else "false"
@@ -178,24 +181,31 @@ def _environment(folder: Path, database_url: str | None, serve_local_files: bool
             "SENTRY_DSN": "",
             "FRONTEND_SENTRY_DSN": "",
         }
-        | (_postgres(database_url) if database_url else {})
+        | database
     )
 
 
 def _postgres(url: str) -> dict[str, str]:
+    """Split the address; it may hold a password, so no message repeats it."""
     parts = urlsplit(url)
-    if parts.scheme not in ("postgresql", "postgres") or not parts.hostname:
+    try:
+        port = parts.port or 5432
+    except ValueError:
+        port = 0
+    name = unquote(parts.path.lstrip("/"))
+    fits = parts.scheme in ("postgresql", "postgres") and parts.hostname and parts.username
+    if not (fits and name and port):
         raise InputError(
             f"bad database address with scheme {parts.scheme!r}.",
             "Write postgresql://user:password@host:port/name.",
         )
     return {
         "DJANGO_DB": "default",
-        "POSTGRE_HOST": parts.hostname,
-        "POSTGRE_PORT": str(parts.port or 5432),
+        "POSTGRE_HOST": parts.hostname or "",
+        "POSTGRE_PORT": str(port),
         "POSTGRE_USER": unquote(parts.username or ""),
         "POSTGRE_PASSWORD": unquote(parts.password or ""),
-        "POSTGRE_NAME": parts.path.lstrip("/"),
+        "POSTGRE_NAME": name,
     }
 
 
@@ -211,6 +221,18 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _check_free(port: int) -> None:
+    """Refuse a port that is taken: Label Studio would quietly go elsewhere."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError(
+                f"port {port} cannot be used ({error.strerror}).", "Name another with --port."
+            ) from None
 
 
 def _until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

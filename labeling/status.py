@@ -105,10 +105,11 @@ def status(
 
     Raises:
         NotFoundError: there is no such campaign.
-        InputError: a negative price or budget.
+        InputError: a price or budget that is negative or no number.
     """
-    if price < 0 or (budget is not None and budget < 0):
-        raise InputError(f"price {price} or budget {budget} is negative.", "Give 0 or more.")
+    for name, money in (("price", price), ("budget", budget)):
+        if money is not None and not 0.0 <= money < math.inf:
+            raise InputError(f"bad {name} {money}.", "Give 0 or more.")
     frames, votes = campaigns.read_frames(ws, campaign), campaigns.read_annotations(ws, campaign)
     paid = _paid(ws, campaign, votes)
     found: dict[str, Any] = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -19,4 +19,5 @@ class Settings(BaseSettings):
     root: Path = Path("data")
     label_studio_url: str | None = None
     label_studio_api_key: SecretStr | None = None
+    label_studio_timeout_s: float = Field(default=60.0, gt=0)
     alert_url: SecretStr | None = None

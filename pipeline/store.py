@@ -98,8 +98,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write ``value`` as indented JSON, keys sorted, so equal values give equal bytes."""
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, default=str)
-    write_bytes(path, (text + "\n").encode())
+    write_bytes(path, json_text(value).encode())
+
+
+def json_text(value: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
+    """Return what :func:`write_json` writes."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, default=str) + "\n"
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold

@@ -91,13 +91,23 @@ def test_counts_become_the_table_that_counting_reads(drawn, tmp_path):
 def test_wrong_counts_are_named(drawn, tmp_path):
     window = store.read_table(tmp_path / "audits/spring/windows.parquet").to_pylist()[0]
     path = tmp_path / "counts.csv"
-    for bad, naming in (("zz,ann,1", "'zz'"), (f"{window['window_id']},ann,some", "'some'")):
+    name = window["window_id"]
+    for bad, naming in (
+        ("zz,ann,1", "'zz'"),
+        (f"{name},ann,some", "'some'"),
+        (f"{name},ann,999999", "'999999'"),
+    ):
         path.write_text(f"window_id,worker,truck_count\n{bad}\n")
         with pytest.raises(InputError, match=f"line 2: .*{naming}"):
             audit.import_counts(drawn, "spring", path)
     path.write_text("window_id,worker\n")
     with pytest.raises(InputError, match="'truck_count'"):
         audit.import_counts(drawn, "spring", path)
+    path.write_bytes(b"window_id,worker,truck_count\n\xff\xfe,a,1\n")
+    with pytest.raises(InputError, match="no UTF-8 CSV"):
+        audit.import_counts(drawn, "spring", path)
+    with pytest.raises(InputError, match="nan s cannot be drawn"):
+        audit.draw(drawn, "spring", 2, float("nan"))
     with pytest.raises(NotFoundError, match="'autumn'"):
         audit.import_counts(drawn, "autumn", path)
     with pytest.raises(InputError, match="windows of 20 s, not 30 s"):

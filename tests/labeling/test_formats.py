@@ -50,6 +50,8 @@ def test_ground_truth_from_elsewhere_is_matched_by_picture():
     assert said(formats.read_ground_truth(json.dumps(line), NAMES)) == {"b": "truck"}
     with pytest.raises(InputError, match=r"line 1: unknown picture 's3://bucket/x/b\.jpg'"):
         formats.read_ground_truth(json.dumps(line), {})
+    other = {"source-ref": "b.jpg", "yard": 0, "yard-metadata": {"class-name": "no_truck"}}
+    assert said(formats.read_ground_truth(json.dumps(other), NAMES)) == {"b": "no_truck"}
     with pytest.raises(InputError, match="line 2: class 'lorry'"):
         formats.read_ground_truth('\n{"truck-metadata": {"class-name": "lorry"}}', NAMES)
     with pytest.raises(InputError, match="line 1 is not a JSON object"):
@@ -69,24 +71,61 @@ def test_crowd_template_and_results():
         "a,W2,Can't tell,,,\n"
         "b,W3,No truck,,,Rejected\n"
     )
-    votes = formats.read_crowd_results(results)
+    votes = formats.read_crowd_results(results, {})
     assert [(v["frame_id"], v["worker"], v["label"]) for v in votes] == [
         ("a", "W1", "truck"),
         ("a", "W2", "cant_tell"),
     ]
     assert (votes[0]["annotated_at"], votes[0]["seconds_spent"]) == (START, 4.0)
-    with pytest.raises(InputError, match="line 2: answer 'Lorry'"):
-        formats.read_crowd_results("Input.frame_id,WorkerId,Answer.label.label\na,W,Lorry\n")
     with pytest.raises(InputError, match="'WorkerId'"):
-        formats.read_crowd_results("Input.frame_id\na\n")
+        formats.read_crowd_results("Input.frame_id\na\n", {})
+
+
+def test_crowd_results_as_the_market_wrote_them():
+    head = "Input.image_url,WorkerId,Answer.label.label,SubmitTime,WorkTimeInSeconds\n"
+    row = "https://p.example/b.jpg,W1,Truck,Mon Mar 02 04:00:00 PST 2026,7\n"
+    (vote,) = formats.read_crowd_results(head + row, NAMES)
+    assert (vote["frame_id"], vote["annotated_at"], vote["seconds_spent"]) == ("b", START, 7.0)
+    for wrong, said_so in (
+        (row.replace("Truck", "Lorry"), "line 2: answer 'Lorry'"),
+        (row.replace("W1", ""), "line 2: WorkerId is empty"),
+        (row.replace("PST", "XYZ"), "line 2: bad instant 'Mon Mar 02"),
+        (row.replace(",7", ",soon"), "line 2: bad WorkTimeInSeconds 'soon'"),
+        (row.replace("b.jpg", "z.jpg"), "line 2: unknown picture"),
+    ):
+        with pytest.raises(InputError, match=said_so):
+            formats.read_crowd_results(head + wrong, NAMES)
 
 
 def test_coco_and_back():
-    document = json.loads(json.dumps(formats.coco(LABELS, FRAMES, (128, 96))))
+    sizes = {"a.jpg": (128, 96), "b.jpg": (64, 48)}
+    document = json.loads(json.dumps(formats.coco(LABELS, FRAMES, sizes)))
     assert document["images"][0]["file_name"] == "a.jpg"
     assert document["annotations"][0]["bbox"] == [0, 0, 128, 96]
     assert [c["name"] for c in document["categories"]] == ["no_truck", "truck"]
-    assert said(formats.read_coco(document, NAMES)) == {"a": "truck", "b": "no_truck"}
+    assert document["annotations"][1]["bbox"] == [0, 0, 64, 48]
+    assert said(formats.read_coco(json.dumps(document), {})) == {"a": "truck", "b": "no_truck"}
+    for image in document["images"]:
+        del image["frame_id"]  # as others write it
+    assert said(formats.read_coco(json.dumps(document), NAMES)) == {"a": "truck", "b": "no_truck"}
+
+
+@pytest.mark.parametrize(
+    ("text", "lacks"),
+    [
+        ("{", "no COCO document"),
+        ("[]", "no COCO document"),
+        ('{"images": [], "annotations": []}', "lacks 'categories'"),
+        (
+            '{"images": [], "categories": [{"id": 1, "name": "truck"}],'
+            ' "annotations": [{"image_id": 7, "category_id": 1}]}',
+            "lacks 7",
+        ),
+    ],
+)
+def test_what_is_no_coco_is_refused(text, lacks):
+    with pytest.raises(InputError, match=lacks):
+        formats.read_coco(text, NAMES)
 
 
 def test_votes_csv_is_what_import_takes(tmp_path):
@@ -98,3 +137,70 @@ def test_votes_csv_is_what_import_takes(tmp_path):
     read = pd.DataFrame(_read_csv(path, {"a", "b"}))
     columns = ["frame_id", "worker", "label", "annotated_at", "seconds_spent"]
     pd.testing.assert_frame_equal(read[columns], votes[columns], check_dtype=False)
+
+
+@pytest.fixture
+def judged(workspace_of):
+    """Six frames, three votes on each, labels made."""
+    from labeling import campaign
+
+    ws = workspace_of(6)
+    campaign.add_table(ws, "spring", crowd.annotate({f"f{i:05d}": i < 2 for i in range(6)}, 3))
+    campaign.aggregate(ws, "spring", "majority")
+    return ws
+
+
+def command(ws, *words: str) -> dict:
+    from click.testing import CliRunner
+
+    from flows.cli import cli
+
+    given = ["label", *words, "--root", str(ws.root), "--json"]
+    done = CliRunner().invoke(cli, given, catch_exceptions=False)
+    assert done.exit_code == 0
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("form", ["csv", "ground-truth", "coco"])
+def test_out_and_in_by_command(judged, form):
+    from labeling import campaign
+
+    found = command(judged, "export", "spring", "--format", form)
+    (path,) = found["files"]
+    before = campaign.read_annotations(judged, "spring")
+    done = command(judged, "import", "spring", path, "--format", form)
+    assert done["changed"] == 0
+    assert done["unchanged"] == (len(before) if form == "csv" else 0)
+    labels = campaign.aggregate(judged, "spring", "majority").labels
+    resolved = int(labels["label"].notna().sum())
+    assert done["added"] == (0 if form == "csv" else resolved)
+    assert resolved >= 5
+    again = command(judged, "import", "spring", path, "--format", form)
+    assert again["added"] == 0
+
+
+def test_a_market_needs_an_address(judged):
+    with pytest.raises(InputError, match="--address"):
+        command(judged, "export", "spring", "--format", "crowd")
+    found = command(judged, "export", "spring", "--format", "crowd", "--address", "https://p.ex/")
+    with open(found["files"][0], encoding="utf-8") as handle:
+        listed = list(csv.DictReader(handle))
+    assert [row["frame_id"] for row in listed] == [f"f{i:05d}" for i in range(6)]
+    assert {row["image_url"] for row in listed} == {"https://p.ex/crop.jpg"}
+
+
+def test_what_cannot_be_taken_is_named(judged, tmp_path):
+    wrong = tmp_path / "wrong.manifest"
+    for content, said_so in (
+        ('{"frame-id": "nine", "truck-metadata": {"class-name": "truck"}}', "unknown frame 'nine'"),
+        ('{"source-ref": "crop.jpg", "truck-metadata": {"class-name": "truck"}}', "unknown pict"),
+    ):
+        wrong.write_text(content)
+        with pytest.raises(InputError, match=f"wrong.manifest.*{said_so}"):
+            command(judged, "import", "spring", str(wrong), "--format", "ground-truth")
+    line = '{"frame-id": "f00000", "truck-metadata": {"class-name": "%s"}}\n'
+    wrong.write_text(line % "truck" + line % "no_truck")
+    with pytest.raises(InputError, match="voted twice on frame 'f00000'"):
+        command(judged, "import", "spring", str(wrong), "--format", "ground-truth")
+    with pytest.raises(InputError, match="no such file"):
+        command(judged, "import", "spring", str(tmp_path / "none"), "--format", "coco")

@@ -10,7 +10,7 @@ import pytest
 from labeling import campaign, gold
 from labeling.ledger import Ledger
 from pipeline import schemas, store
-from pipeline.errors import NotFoundError
+from pipeline.errors import InputError, NotFoundError
 
 
 def table(trucks: int, none: int, **changes: object) -> pd.DataFrame:
@@ -132,3 +132,9 @@ def test_gold_that_most_contradict_goes_to_an_expert_who_overrules_it(voted):
     assert campaign.summary(result)["gold"][0]["skill"] == 1.0  # they were right all along
     held = store.read_table(voted.campaign_labels("spring") / "gold.parquet", schemas.GOLD)
     assert held.num_rows == 3
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.6, float("nan")])
+def test_what_is_no_share_is_refused(share):
+    with pytest.raises(InputError, match=f"bad share of gold {share}"):
+        gold.GoldShare(share)

@@ -66,6 +66,8 @@ def test_before_any_vote(workspace_of):
     assert found["advice"].startswith("no votes yet")
     with pytest.raises(InputError, match="-1"):
         status.status(Workspace(Path("x")), "spring", price=-1)
+    with pytest.raises(InputError, match="bad budget nan"):
+        status.status(Workspace(Path("x")), "spring", budget=float("nan"))
 
 
 def test_unsure_frames_get_another_vote():

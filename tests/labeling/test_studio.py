@@ -15,7 +15,7 @@ from labeling.extra import ExtraVotes
 from labeling.gold import GoldShare
 from labeling.ledger import EXPERTS, Ledger
 from pipeline import store
-from pipeline.errors import InputError, NotFoundError
+from pipeline.errors import ConfigError, InputError, NotFoundError
 
 
 def numbers(client: LabelStudio, project: int) -> dict[str, int]:
@@ -91,6 +91,9 @@ def test_a_changed_mind_and_a_skip(workspace_of, credentials, people, studio_cli
         http.post(f"/api/tasks/{there['f00001']}/annotations", json=skip).raise_for_status()
         pulled = studio.pull(ws, "spring", studio_client)
         assert (pulled.annotations, pulled.skipped) == (1, 1)
+        listed = list(studio_client.annotated_tasks(project))  # neither the third nor pictures
+        assert sorted(tasks.frame_of(t) for t in listed) == ["f00000", "f00001"]
+        assert {tuple(sorted(t)) for t in listed} == {("annotations", "id", "meta")}
         body = {"result": tasks.result_of("no_truck")}
         http.patch(f"/api/annotations/{first['id']}", json=body).raise_for_status()
     pulled = studio.pull(ws, "spring", studio_client)
@@ -326,6 +329,18 @@ def test_what_is_missing_is_named(workspace_of, studio_client):
 
 def dead() -> LabelStudio:
     return LabelStudio("http://127.0.0.1:9", "0" * 40, wait=lambda _: None)
+
+
+def test_half_a_setting_is_told(tmp_path, monkeypatch):
+    from flows import _steps
+
+    monkeypatch.setenv("TRUCK_COUNTER_LABEL_STUDIO_URL", "http://127.0.0.1:9")
+    monkeypatch.delenv("TRUCK_COUNTER_LABEL_STUDIO_API_KEY", raising=False)
+    with pytest.raises(InputError, match="LABEL_STUDIO_API_KEY is not set"):
+        _steps.label_studio(store.Workspace(tmp_path))
+    monkeypatch.setenv("TRUCK_COUNTER_LABEL_STUDIO_TIMEOUT_S", "soon")
+    with pytest.raises(ConfigError, match="bad TRUCK_COUNTER_LABEL_STUDIO_TIMEOUT_S"):
+        _steps.label_studio(store.Workspace(tmp_path))
 
 
 def test_shares_of_the_page():
