@@ -118,7 +118,8 @@ class _Run:
             self.mean = {k: v.detach().clone() for k, v in net.state_dict().items()}
         self.plateau = 1.0
         self.eager: Tensor | None = None
-        if options.balance == "half" and lesson.pixels.shape[1] == 6:
+        # Labels alone were chosen by size already; unlabelled instants are mostly an empty road.
+        if options.balance == "half" and options.self_training and lesson.pixels.shape[1] == 6:
             share = pictures.vehicle_share(lesson.pixels.cpu().numpy())
             self.eager = torch.from_numpy(LEAST_EAGER + share)
 

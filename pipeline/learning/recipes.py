@@ -63,12 +63,17 @@ _RECIPES: dict[Kind, dict[str, Any]] = {
 }
 
 
+LABELS_ALONE = 0.7  # augmentation where no unlabelled instants teach: few pictures want more of it
+
+
 def resolve(options: TrainOptions, kind: Kind, n: int) -> TrainOptions:
     """Fill every ``None`` of ``options`` for ``n`` labelled pictures of a kind."""
     recipe = {**_COMMON, **_RECIPES[kind]}
     if options.arch not in ("auto", recipe["arch"]):
         recipe = {**recipe, **_other_network(kind)}
     recipe.setdefault("epochs", _epochs(kind, n))
+    if kind == "footage" and options.self_training == 0:
+        recipe["augment"] = LABELS_ALONE
     filled = {k: v for k, v in recipe.items() if getattr(options, k) is None}
     if options.arch == "auto":
         filled["arch"] = recipe["arch"]
