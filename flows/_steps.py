@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from flows._prefect import concurrency, exponential_backoff, get_run_logger, task
 from pipeline import daily, store
-from pipeline.errors import ConfigError, InputError, NotFoundError, TruckCounterError
+from pipeline.errors import InputError, NotFoundError, TruckCounterError
 from pipeline.store import Workspace
 
 if TYPE_CHECKING:
     from labeling.client import LabelStudio
     from pipeline.cameras import Registry
-    from pipeline.settings import Settings
 
 _LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError)
 _PASSING = (OSError, TimeoutError)
@@ -53,9 +52,9 @@ def _retry(task: Any, run: Any, state: Any) -> bool:  # noqa: ANN401 - Prefect's
 def world(root: str) -> tuple[Workspace, Registry]:
     """Open the workspace at ``root`` (empty: the setting) and its registry."""
     from pipeline import cameras
-    from pipeline.settings import Settings
+    from pipeline.settings import read_settings
 
-    ws = Workspace(Path(root) if root else Settings().root)
+    ws = Workspace(Path(root) if root else read_settings().root)
     return ws, cameras.load(ws.cameras_toml)
 
 
@@ -220,8 +219,9 @@ def campaign_status(root: str, campaign: str, price: float) -> dict[str, Any]:
 def has_label_studio(ws: Workspace) -> bool:
     """Tell whether the environment or ``up`` names a Label Studio."""
     from labeling.server import read_credentials
+    from pipeline.settings import read_settings
 
-    told = _settings()
+    told = read_settings()
     if told.label_studio_url and told.label_studio_api_key:
         return True
     return read_credentials(ws.root / "services" / "label-studio") is not None
@@ -236,8 +236,9 @@ def label_studio(ws: Workspace) -> LabelStudio:
     """
     from labeling.client import LabelStudio
     from labeling.server import read_credentials
+    from pipeline.settings import read_settings
 
-    told = _settings()
+    told = read_settings()
     url, key, patience = (
         told.label_studio_url,
         told.label_studio_api_key,
@@ -259,24 +260,6 @@ def label_studio(ws: Workspace) -> LabelStudio:
             "_API_KEY.",
         )
     return LabelStudio(found.url, found.token, patience)
-
-
-def _settings() -> Settings:
-    """Read the settings; the value is not repeated, it may be a secret.
-
-    Raises:
-        ConfigError: one does not fit.
-    """
-    from pydantic import ValidationError
-
-    from pipeline.settings import Settings
-
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        name = f"TRUCK_COUNTER_{first['loc'][0]}".upper()
-        raise ConfigError(f"bad {name}: {first['msg']}.", "Mend or unset it.") from None
 
 
 AUDIT_FRAMES, AUDIT_WINDOWS = 120, 12

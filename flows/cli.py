@@ -112,17 +112,18 @@ def label_group() -> None:
     """Annotations and labels."""
 
 
+def _form(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add ``--format``: what ``labeling.importing`` reads and ``labeling.exporting`` writes."""
+    choices = click.Choice(["csv", "ground-truth", "crowd", "coco"])
+    return click.option(
+        "--format", "form", type=choices, default="csv", show_default=True, help=text
+    )
+
+
 @command(label_group, "import")
 @click.argument("campaign")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["csv", "ground-truth", "crowd", "coco"]),
-    default="csv",
-    show_default=True,
-    help="Our CSV, a Ground Truth manifest, results of a crowd-image-classifier, or COCO.",
-)
+@_form("Our CSV, a Ground Truth manifest, results of a crowd-image-classifier, or COCO.")
 @click.option("--adjudicated", is_flag=True, help="They are experts' votes, which settle.")
 def label_import(
     context: Context, campaign: str, file: Path, form: str, adjudicated: bool
@@ -137,14 +138,7 @@ def label_import(
 
 @command(label_group, "export")
 @click.argument("campaign")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["csv", "ground-truth", "crowd", "coco"]),
-    default="csv",
-    show_default=True,
-    help="Votes as CSV; labels as a Ground Truth manifest or COCO; input and page for a crowd.",
-)
+@_form("Votes as CSV; labels as a Ground Truth manifest or COCO; input and page for a crowd.")
 @click.option("--address", default="", help="Put before every picture's name: https://…/.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.")
 def label_export(

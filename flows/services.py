@@ -181,9 +181,9 @@ def _automate(services: Services, block_id: str | None) -> None:
 
 def _alert_block(services: Services) -> str | None:
     """Keep the webhook of the settings on the server, encrypted; return its id, None without."""
-    from pipeline.settings import Settings
+    from pipeline.settings import read_settings
 
-    url = Settings().alert_url
+    url = read_settings().alert_url
     if url is None:
         return None
     kind = services.ask("block_types/slug/webhook", method="GET")["id"]

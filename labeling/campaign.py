@@ -61,6 +61,16 @@ def read_annotations(ws: Workspace, campaign: str) -> pd.DataFrame:
     return _pandas(store.read_table(path, schemas.ANNOTATIONS))
 
 
+def read_labels(ws: Workspace, campaign: str) -> pd.DataFrame:
+    """Return the campaign's ``labels`` table, without rows where nothing was aggregated yet."""
+    from pipeline import schemas
+
+    path = ws.campaign_labels(campaign) / "labels.parquet"
+    if not path.is_file():
+        return _pandas(store.table_of([], schemas.LABELS))
+    return _pandas(store.read_table(path, schemas.LABELS))
+
+
 def add_annotations(ws: Workspace, campaign: str, rows: list[dict[str, Any]]) -> Added:
     """Put votes into the table; a worker's later vote on the same frame replaces the earlier.
 

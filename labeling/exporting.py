@@ -90,13 +90,10 @@ FORMS: Final[dict[str, Callable[[Workspace, str, str], dict[str, str]]]] = {
 
 
 def _labels(ws: Workspace, campaign: str) -> pd.DataFrame:
-    from pipeline import schemas
-
-    path = ws.campaign_labels(campaign) / "labels.parquet"
-    if not path.is_file():
+    found = campaigns.read_labels(ws, campaign)
+    if found.empty:
         raise NotFoundError(
             f"campaign {campaign!r} has no labels.",
             "Make them with: truck-counter label aggregate.",
         )
-    found: pd.DataFrame = store.read_table(path, schemas.LABELS).to_pandas()
     return found

@@ -166,27 +166,43 @@ def read_crowd_results(text: str, known: Mapping[str, str]) -> list[dict[str, An
         shown = str(row[frame_column] or "")
         frame = shown if frame_column == "Input.frame_id" else _frame(known, shown, number)
         told = {
-            "annotated_at": _submitted(row.get("SubmitTime") or "", number),
-            "seconds_spent": _spent(row.get("WorkTimeInSeconds") or "", number),
+            "annotated_at": _submitted(row.get("SubmitTime") or "", f"line {number}"),
+            "seconds_spent": seconds(
+                row.get("WorkTimeInSeconds") or "", f"line {number}", "WorkTimeInSeconds"
+            ),
         }
         votes.append(_vote(frame, worker, labels[answer]) | told)
     return votes
 
 
-def _submitted(text: str, number: int) -> dt.datetime | None:
+def _submitted(text: str, where: str) -> dt.datetime | None:
     words = text.split()
     if len(words) == 6 and words[4] in MARKET_ZONES:
         with contextlib.suppress(ValueError):
             hours = MARKET_ZONES[words[4]]
             stamp = " ".join([*words[1:4], words[5], f"{hours:+03d}00"])
             return dt.datetime.strptime(stamp, "%b %d %H:%M:%S %Y %z").astimezone(dt.UTC)
+    return instant(text, where)
+
+
+def instant(text: str, where: str) -> dt.datetime | None:
+    """Read a cell that holds an instant, or nothing.
+
+    Raises:
+        InputError: it is no instant; ``where`` is named.
+    """
     try:
         return parse_instant(text) if text else None
     except InputError as error:
-        raise InputError(f"line {number}: {error}") from None
+        raise InputError(f"{where}: {error}") from None
 
 
-def _spent(text: str, number: int) -> float | None:
+def seconds(text: str, where: str, column: str) -> float | None:
+    """Read a cell that holds seconds, or nothing.
+
+    Raises:
+        InputError: it is no number, or less than 0; ``where`` and ``column`` are named.
+    """
     if not text:
         return None
     try:
@@ -194,7 +210,7 @@ def _spent(text: str, number: int) -> float | None:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"line {number}: bad WorkTimeInSeconds {text!r}.", "Give seconds.")
+        raise InputError(f"{where}: bad {column} {text!r}.", "Give seconds, 0 or more.")
     return value
 
 

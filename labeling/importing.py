@@ -5,10 +5,9 @@ Our own CSV, or what other people's tools write: see ``formats``.
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import datetime as dt
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ READERS = {
     "crowd": formats.read_crowd_results,
     "coco": formats.read_coco,
 }
-FORMS = ("csv", *READERS)
 
 
 def import_annotations(
@@ -39,7 +37,7 @@ def import_annotations(
         file: as CSV: ``frame_id,worker,label`` and optionally ``annotated_at`` (ISO 8601 with
             offset) and ``seconds_spent``.
         adjudicated: they are experts' votes, which settle.
-        form: ``csv``, or another of :data:`FORMS`.
+        form: ``csv``, or one of :data:`READERS`.
 
     Raises:
         InputError: a missing file or column, an unknown frame or label, a bad instant or number, or
@@ -63,58 +61,60 @@ def _read_other(
     path: Path, form: str, known: set[str], pictures: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Read a file of another form: votes on frames we know, one per worker and frame."""
-    if not path.is_file():
-        raise InputError(f"no such file: {path}.", "Give one that another tool wrote.")
-    held: dict[tuple[str, str], dict[str, Any]] = {}
-    try:
-        for row in READERS[form](path.read_text(encoding="utf-8-sig"), pictures):
-            if row["frame_id"] not in known:
-                raise InputError(
-                    f"unknown frame {row['frame_id']!r}.", "Use ids from frames.parquet."
-                )
-            before = held.setdefault((row["frame_id"], row["worker"]), row)
-            if before["label"] != row["label"]:
-                raise InputError(
-                    f"worker {row['worker']!r} voted twice on frame {row['frame_id']!r}, "
-                    "differently.",
-                    "Keep one of the two.",
-                )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
-    except csv.Error as error:
-        raise InputError(f"{path} is not a CSV file ({error}).") from None
-    return list(held.values())
+    with _legible(path, "Give one that another tool wrote."):
+        text = path.read_text(encoding="utf-8-sig")
+        try:
+            rows = READERS[form](text, pictures)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+    for row in rows:
+        if row["frame_id"] not in known:
+            frame = row["frame_id"]
+            raise InputError(f"{path}: unknown frame {frame!r}.", "Use ids from frames.parquet.")
+    return _one_vote_each((row, str(path)) for row in rows)
 
 
 def _read_csv(path: Path, known: set[str]) -> list[dict[str, Any]]:
     """Read and check the whole file before anything is written."""
+    with (
+        _legible(path, "Give a CSV with frame_id,worker,label."),
+        path.open(newline="", encoding="utf-8-sig") as handle,
+    ):
+        reader = csv.DictReader(handle)
+        missing = [c for c in REQUIRED if c not in (reader.fieldnames or [])]
+        if missing:
+            raise InputError(
+                f"{path} has no column {missing[0]!r}.", "Its first line must name them."
+            )
+        lines = ((raw, f"{path}, line {reader.line_num}") for raw in reader)
+        return _one_vote_each((_checked(raw, where, known), where) for raw, where in lines)
+
+
+@contextlib.contextmanager
+def _legible(path: Path, remedy: str) -> Iterator[None]:
+    """Turn a file that is not there, or no text, into one line."""
     if not path.is_file():
-        raise InputError(f"no such file: {path}.", "Give a CSV with frame_id,worker,label.")
-    seen: dict[tuple[str, str], tuple[dict[str, Any], int]] = {}
+        raise InputError(f"no such file: {path}.", remedy)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle)
-            missing = [c for c in REQUIRED if c not in (reader.fieldnames or [])]
-            if missing:
-                raise InputError(
-                    f"{path} has no column {missing[0]!r}.", "Its first line must name them."
-                )
-            for raw in reader:
-                row, line = _checked(raw, f"{path}, line {reader.line_num}", known), reader.line_num
-                key = row["frame_id"], row["worker"]
-                if key in seen and seen[key][0]["label"] != row["label"]:
-                    raise InputError(
-                        f"{path}, line {line}: worker {key[1]!r} already voted on frame {key[0]!r} "
-                        f"in line {seen[key][1]}, differently.",
-                        "Keep one of the two.",
-                    )
-                seen.setdefault(key, (row, line))
+        yield
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.", "Save it as a UTF-8 CSV.") from None
+        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
     except csv.Error as error:
         raise InputError(f"{path} is not a CSV file ({error}).") from None
+
+
+def _one_vote_each(rows: Iterable[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
+    """Keep the first of equal votes; refuse two different ones of a worker on a frame."""
+    seen: dict[tuple[str, str], tuple[dict[str, Any], str]] = {}
+    for row, where in rows:
+        key = row["frame_id"], row["worker"]
+        held, before = seen.setdefault(key, (row, where))
+        if held["label"] != row["label"]:
+            raise InputError(
+                f"{where}: worker {key[1]!r} already voted on frame {key[0]!r} ({before}), "
+                "differently.",
+                "Keep one of the two.",
+            )
     return [row for row, _ in seen.values()]
 
 
@@ -130,30 +130,9 @@ def _checked(raw: Mapping[str, str | None], where: str, known: set[str]) -> dict
         "frame_id": frame,
         "worker": worker,
         "label": label,
-        "annotated_at": _instant(str(raw.get("annotated_at") or "").strip(), where),
-        "seconds_spent": _seconds(str(raw.get("seconds_spent") or "").strip(), where),
+        "annotated_at": formats.instant(str(raw.get("annotated_at") or "").strip(), where),
+        "seconds_spent": formats.seconds(
+            str(raw.get("seconds_spent") or "").strip(), where, "seconds_spent"
+        ),
         "source": "import",
     }
-
-
-def _instant(text: str, where: str) -> dt.datetime | None:
-    from pipeline.localtime import parse_instant
-
-    if not text:
-        return None
-    try:
-        return parse_instant(text)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _seconds(text: str, where: str) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"{where}: bad seconds_spent {text!r}.", "Give seconds, 0 or more.")
-    return value

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from labeling.gold import sure
 from labeling.tasks import INSTRUCTIONS, embedded
-from pipeline import store
 from pipeline.store import Workspace
 
 SHOWN: Final = 4
@@ -23,13 +22,11 @@ UNLIKE_A_TRUCK: Final = ("unlikely", "unsure", "moving")
 
 def hard_cases(ws: Workspace, campaign: str, avoid: set[str]) -> list[dict[str, Any]]:
     """Return frames to show, with ``label``: no trucks first, those in ``avoid`` left out."""
-    from labeling.campaign import read_frames
-    from pipeline import schemas
+    from labeling.campaign import read_frames, read_labels
 
-    path = ws.campaign_labels(campaign) / "labels.parquet"
-    if not path.is_file():
+    labels = read_labels(ws, campaign)
+    if labels.empty:
         return []
-    labels = store.read_table(path, schemas.LABELS).to_pandas()
     table = labels.merge(read_frames(ws, campaign), on="frame_id")
     table = table[sure(table) & ~table["frame_id"].isin(avoid)].sort_values("frame_id")
     shown: list[dict[str, Any]] = []

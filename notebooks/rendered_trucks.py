@@ -45,9 +45,10 @@ def crops(side: int = 32) -> tuple[Crops, Crops, NDArray[np.uint8]]:
     """Return the crops of the first two days, those of the third, and a whole frame with a truck."""
     made = plan()
     camera = cameras.parse(tomllib.loads(scene.cameras_toml(made))).camera(CAMERA)
-    cuts = {zone.name: view.Crop.of(zone, 512, 288) for zone in camera.zones}
+    width, height = made.site(CAMERA).view.width_px, made.site(CAMERA).view.height_px
+    cuts = {zone.name: view.Crop.of(zone, width, height) for zone in camera.zones}
     parts: dict[bool, list[tuple[NDArray[np.uint8], bool]]] = {False: [], True: []}
-    whole = np.zeros((288, 512, 3), np.uint8)
+    whole = np.zeros((height, width, 3), np.uint8)
     for segment in scene.segments(made):
         if segment.camera_id != CAMERA:
             continue
@@ -59,7 +60,7 @@ def crops(side: int = 32) -> tuple[Crops, Crops, NDArray[np.uint8]]:
             if truth["exit-right"][i] and not whole.any():
                 whole = rgb
             for zone, cut in cuts.items():
-                crop = view.cut(rgb, cut, (0, 0, 512, 288))
+                crop = view.cut(rgb, cut, (0, 0, width, height))
                 parts[later].append((scaled(crop, side, side), bool(truth[zone][i])))
     return _joined(parts[False]), _joined(parts[True]), whole
 

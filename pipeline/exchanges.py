@@ -15,8 +15,9 @@ from functools import lru_cache
 def tradable_from(exchange: str | None, instant: dt.datetime) -> dt.datetime | None:
     """Return the first session open strictly after ``instant`` on ``exchange`` (null for none).
 
-    >>> tradable_from("XNYS", dt.datetime(2026, 7, 2, 20, tzinfo=dt.UTC))   # the 3rd is a holiday
-    datetime.datetime(2026, 7, 6, 13, 30, tzinfo=datetime.timezone.utc)
+    >>> closed = dt.datetime(2026, 7, 2, 20, tzinfo=dt.UTC)  # the 3rd is a holiday
+    >>> str(tradable_from("XNYS", closed))
+    '2026-07-06 13:30:00+00:00'
     """
     if exchange is None:
         return None

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.errors import ConfigError
 
 
 class Settings(BaseSettings):
@@ -21,3 +23,17 @@ class Settings(BaseSettings):
     label_studio_api_key: SecretStr | None = None
     label_studio_timeout_s: float = Field(default=60.0, gt=0)
     alert_url: SecretStr | None = None
+
+
+def read_settings() -> Settings:
+    """Read the settings; no message repeats a value, it may be a secret.
+
+    Raises:
+        ConfigError: one does not fit.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = f"TRUCK_COUNTER_{first['loc'][0]}".upper()
+        raise ConfigError(f"bad {name}: {first['msg']}.", "Mend or unset it.") from None

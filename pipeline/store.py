@@ -96,12 +96,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, keys sorted, so equal values give equal bytes."""
     write_bytes(path, json_text(value).encode())
 
 
-def json_text(value: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
+def json_text(value: object) -> str:
     """Return what :func:`write_json` writes."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, default=str) + "\n"
 

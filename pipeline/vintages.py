@@ -215,7 +215,9 @@ def read_daily_counts(
         NotFoundError: nothing is published there, or no such camera.
         InputError: ``as_of`` has no offset.
 
-    >>> read_daily_counts("data/demo", as_of="2026-03-09T06:00:00+00:00")   # doctest: +SKIP
+    Example::
+
+        read_daily_counts("data/demo", as_of="2026-03-09T06:00:00+00:00")
     """
     return _read(root, DAILY, as_of, camera)
 

@@ -34,7 +34,7 @@ def rogan_gladen(positive_share: float, classifier: Classifier) -> tuple[float, 
 
     >>> judge = Classifier(0.5, tp=900, fn=100, fp=50, tn=950)
     >>> round(rogan_gladen(0.2, judge)[0], 3)      # (0.2 + 0.95 - 1) / (0.9 + 0.95 - 1)
-    0.177
+    0.176
     """
     gain = max(classifier.sensitivity + classifier.specificity - 1.0, 0.05)
     return (positive_share + classifier.specificity - 1.0) / gain, 1.0 / gain

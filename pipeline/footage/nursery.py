@@ -22,7 +22,6 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 ENDED = "ended"
@@ -51,7 +50,7 @@ class Nursery:
         """Whether it can take another order."""
         return self._process.poll() is None
 
-    def order(self, order: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    def order(self, order: dict[str, Any]) -> None:
         """Have a child do ``order``."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -94,12 +93,7 @@ class Nurseries:
         """Return itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End those that are idle."""
         while self._idle:
             self._idle.pop().close()
@@ -130,13 +124,13 @@ def _message(line: bytes) -> dict[str, Any] | None:
         return None
 
 
-def say(kind: str, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+def say(kind: str, value: object) -> None:
     """Say one thing to whoever gave the order."""
     sys.stdout.write(json.dumps({kind: value}) + "\n")
     sys.stdout.flush()
 
 
-def serve(work: Callable[[Any], None]) -> None:
+def serve(work: Callable[[dict[str, Any]], None]) -> None:
     """Be a nursery: fork a child for each order until there are no more."""
     for line in sys.stdin.buffer:
         with tempfile.TemporaryFile() as words:
@@ -150,7 +144,7 @@ def serve(work: Callable[[Any], None]) -> None:
             say(ENDED, [code, words.read().decode(errors="replace")])
 
 
-def _obeyed(work: Callable[[Any], None], line: bytes) -> int:
+def _obeyed(work: Callable[[dict[str, Any]], None], line: bytes) -> int:
     try:
         work(json.loads(line))
     except BrokenPipeError:

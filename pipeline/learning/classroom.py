@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pipeline import cores, progress
 from pipeline.learning import checkpoints, recipes
@@ -126,39 +124,13 @@ def side_by_side(room: Classroom, courses: Sequence[Course]) -> None:
     threads = max(1, cores.usable() // workers)
     work = partial(_teach_apart, room, threads)
     with cores.pool(workers) as processes:
-        for _ in processes.map(work, [_Parcel.of(course) for course in courses]):
+        for _ in processes.map(work, courses):
             pass
 
 
-@dataclass(frozen=True)
-class _Parcel:
-    """A course on its way to another process, as arrays.
-
-    Tensors would travel through shared memory, of which a container often has next to none.
-    """
-
-    name: str
-    seed: int
-    epochs: int | None
-    after: str
-    pixels: NDArray[np.uint8]
-    target: NDArray[np.float32]
-    weight: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, course: Course) -> _Parcel:
-        lesson = course.lesson
-        arrays = (part.numpy() for part in (lesson.pixels, lesson.target, lesson.weight))
-        return cls(course.name, course.seed, course.epochs, course.after, *arrays)
-
-    def opened(self) -> Course:
-        arrays = (torch.from_numpy(part) for part in (self.pixels, self.target, self.weight))
-        return Course(self.name, Lesson(*arrays), self.seed, self.epochs, self.after)
-
-
-def _teach_apart(room: Classroom, threads: int, parcel: _Parcel) -> None:
+def _teach_apart(room: Classroom, threads: int, course: Course) -> None:
     torch.set_num_threads(threads)
-    room.teach(parcel.opened())
+    room.teach(course)
 
 
 class _Teller:

@@ -11,10 +11,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
@@ -31,7 +33,11 @@ _Number = TypeVar("_Number", int, float)
 
 @dataclass(frozen=True)
 class Lesson:
-    """Pictures ``uint8[n, c, h, w]``, targets ``float32[n]`` in 0-1, weights ``float32[n]``."""
+    """Pictures ``uint8[n, c, h, w]``, targets ``float32[n]`` in 0-1, weights ``float32[n]``.
+
+    To another process it goes as arrays: tensors would travel through shared memory, of which a
+    container often has next to none.
+    """
 
     pixels: Tensor
     target: Tensor
@@ -44,6 +50,27 @@ class Lesson:
     def to(self, device: torch.device) -> Lesson:
         """Return it on ``device``."""
         return Lesson(self.pixels.to(device), self.target.to(device), self.weight.to(device))
+
+    def picked(self, rows: Tensor) -> Lesson:
+        """Return the rows of a mask, or of these numbers."""
+        return Lesson(self.pixels[rows], self.target[rows], self.weight[rows])
+
+    def __add__(self, other: Lesson) -> Lesson:
+        """Return both, one after the other."""
+        return Lesson(
+            torch.cat([self.pixels, other.pixels]),
+            torch.cat([self.target, other.target]),
+            torch.cat([self.weight, other.weight]),
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as arrays."""
+        parts = (self.pixels, self.target, self.weight)
+        return _lesson_of, tuple(part.cpu().numpy() for part in parts)
+
+
+def _lesson_of(*arrays: NDArray[Any]) -> Lesson:
+    return Lesson(*(torch.from_numpy(array) for array in arrays))
 
 
 @dataclass
@@ -117,11 +144,14 @@ class _Run:
         if options.ema:
             self.mean = {k: v.detach().clone() for k, v in net.state_dict().items()}
         self.plateau = 1.0
-        self.eager: Tensor | None = None
-        # Labels alone were chosen by size already; unlabelled instants are mostly an empty road.
-        if options.balance == "half" and options.self_training and lesson.pixels.shape[1] == 6:
-            share = pictures.vehicle_share(lesson.pixels.cpu().numpy())
-            self.eager = torch.from_numpy(LEAST_EAGER + share)
+
+    @cached_property
+    def eager(self) -> Tensor | None:
+        """How eagerly each row is drawn, where that goes by size; float64 ``[n]``."""
+        if self.options.balance != "size":
+            return None
+        share = pictures.vehicle_share(self.lesson.pixels.cpu().numpy())
+        return torch.from_numpy(LEAST_EAGER + share)
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Go once through the lesson; return mean loss, accuracy and the last learning rate."""
@@ -337,7 +367,7 @@ def drawn_order(target: Tensor, balance: str | None, eager: Tensor | None = None
     n = len(target)
     yes = (target > 0.5).nonzero().flatten().cpu()
     no = (target <= 0.5).nonzero().flatten().cpu()
-    if balance != "half" or not len(yes) or not len(no):
+    if balance not in ("half", "size") or not len(yes) or not len(no):
         return torch.randperm(n)
     without = n - n // 2
     if eager is None:

@@ -18,7 +18,7 @@ INITS = ("kaiming", "xavier")
 OPTIMISERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "step", "cosine", "one_cycle", "plateau")
 LOSSES = ("bce", "softmax", "focal")
-BALANCES = ("none", "half", "weights")
+BALANCES = ("none", "half", "size", "weights")
 DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("auto", "torch", "onnxruntime", "openvino", "openvino_bf16", "openvino_int8")
 
@@ -50,7 +50,11 @@ class TrainOptions:
     loss: str = _knob("bce", "what is minimised", LOSSES)
     label_smoothing: float | None = _knob(None, "how far labels are moved from 0 and 1")
     mixup: float = _knob(0.0, "Beta parameter of mixup; 0 is off")
-    balance: str | None = _knob(None, "half/half drawing, class weights, or neither", BALANCES)
+    balance: str | None = _knob(
+        None,
+        "half of each class; the same, by size where there is no truck; or class weights",
+        BALANCES,
+    )
     augment: float | None = _knob(None, "strength of augmentation; 0 is off, 1 ordinary")
     ema: float | None = _knob(None, "share of training over which weights are averaged; 0 is off")
     early_stopping: int | None = _knob(None, "epochs without a better validation loss to stop at")

@@ -53,7 +53,7 @@ _RECIPES: dict[Kind, dict[str, Any]] = {
     "footage": {
         "arch": "residual",
         "background": True,
-        "balance": "half",
+        "balance": "size",
         "augment": 0.4,
         "rounds": 2,
         "self_training": 600,
@@ -63,7 +63,8 @@ _RECIPES: dict[Kind, dict[str, Any]] = {
 }
 
 
-LABELS_ALONE = 0.7  # augmentation where no unlabelled instants teach: few pictures want more of it
+# Labels were chosen by size already, and few pictures want much augmentation.
+_LABELS_ALONE: dict[str, Any] = {"balance": "half", "augment": 0.7}
 
 
 def resolve(options: TrainOptions, kind: Kind, n: int) -> TrainOptions:
@@ -73,7 +74,7 @@ def resolve(options: TrainOptions, kind: Kind, n: int) -> TrainOptions:
         recipe = {**recipe, **_other_network(kind)}
     recipe.setdefault("epochs", _epochs(kind, n))
     if kind == "footage" and options.self_training == 0:
-        recipe["augment"] = LABELS_ALONE
+        recipe |= _LABELS_ALONE
     filled = {k: v for k, v in recipe.items() if getattr(options, k) is None}
     if options.arch == "auto":
         filled["arch"] = recipe["arch"]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline import cameras, lineage, metrics, splits
 from pipeline.learning import calibration, checkpoints, dataset, engines, recipes, slices
@@ -36,10 +37,11 @@ from pipeline.learning.unlabelled import Windows, no_windows, read_windows, trai
 from pipeline.store import Workspace, write_bytes
 
 ENOUGH_RANDOM = 60  # randomly drawn labels from which to read the natural prevalence
+LEAST_WEIGHT = 0.03  # below it an unlabelled instant is not worth a step
 VOUCHED = 0.7  # what an instant that was judged at second hand weighs beside a label
 GOING_ON = 0.6  # how long a teacher goes on as a pupil, beside its own course
 SURE_FLAW = 0.02  # share of wrong labels assumed before any network has judged them
-RECIPE = 9  # raised when the same options begin to mean another training
+RECIPE = 10  # raised when the same options begin to mean another training
 
 Floats = NDArray[np.float64]
 
@@ -51,6 +53,17 @@ class HeldOut:
     rows: NDArray[np.int64]
     logits: Floats
     how: str
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Which network judges what: the fold of every label, and of every unlabelled instant.
+
+    An instant belongs where the labels of its time block do; −1 where the block has none.
+    """
+
+    labels: NDArray[np.int64]
+    windows: NDArray[np.int64]
 
 
 def train_images(
@@ -124,19 +137,19 @@ def _teach(
     campaigns: Sequence[str],
 ) -> None:
     """Train and save what is not there yet."""
-    run = _Run(ws, labelled, options, kind, model_id)
+    training = _Training(ws, labelled, options, kind, model_id)
     started = time.monotonic()
-    net, held_out, parts = run.cross_fitted() if options.rounds else run.split_once()
-    card = run.card(net, held_out, parts)
+    net, held_out, parts = training.cross_fitted() if options.rounds else training.split_once()
+    card = training.card(net, held_out, parts)
     labels = {name: ws.campaign_labels(name) / "labels.parquet" for name in campaigns}
     card["campaigns"] = {name: lineage.digest_of(path) for name, path in labels.items()}
     card["seconds"] = round(time.monotonic() - started, 1)
     write_bytes(ws.model(model_id) / CARD_PAGE, as_markdown(card).encode())
     checkpoints.save_model(ws, model_id, net, card)
-    run.room.tidy()
+    training.room.tidy()
 
 
-class _Run:
+class _Training:
     """One training from split to card."""
 
     def __init__(
@@ -160,7 +173,9 @@ class _Run:
         self.room = Classroom(ws, model_id, options, self.spec, kind)
         self.calibration: Calibration | None = None
         self.curves: dict[str, list[dict[str, float]]] = {}
-        self.shown = 0.5 if options.balance in ("half", "weights") else float(labelled.truth.mean())
+        self.shown = (
+            0.5 if options.balance in ("half", "size", "weights") else float(labelled.truth.mean())
+        )
 
     def split_once(self) -> tuple[TruckNet, HeldOut, dict[str, int]]:
         """Teach on 80%, judge on 10% validation and 10% test; then go on with all of it.
@@ -196,86 +211,80 @@ class _Run:
         """
         n, everything = len(self.labelled), self._lesson(np.arange(len(self.labelled)))
         windows = self._windows()
-        fold, own = self._folds_of(windows)
-        courses = self._courses("teacher", everything, self._vouched(windows), fold, own)
+        folds = self._folds_of(windows)
+        courses = self._courses("teacher", everything, self._vouched(windows), folds)
         side_by_side(self.room, courses)
-        held_out, opinions = self._judged(courses, windows.pixels, fold, own)
+        held_out, opinions = self._judged(courses, windows.pixels, folds)
         fitted = self._calibrated(held_out, opinions[windows.random])
         lesson = self._mended(held_out, fitted)
         free = self._self_taught(windows, windows.smoothed(opinions), fitted)
-        last = Course("final", _joined(lesson, free), epochs=self._long_enough(n, free))
+        last = Course("final", lesson + free, epochs=self._long_enough(n, free))
         if len(free):
-            courses = self._courses("pupil", lesson, free, fold, own, after="teacher")
+            courses = self._courses("pupil", lesson, free, folds, after="teacher")
             side_by_side(self.room, [last, *courses])
-            random = windows.random
-            held_out, opinions = self._judged(courses, windows.pixels[random], fold, own[random])
+            drawn = windows.random
+            folds = replace(folds, windows=folds.windows[drawn])
+            held_out, opinions = self._judged(courses, windows.pixels[drawn], folds)
             fitted = self._calibrated(held_out, opinions)
         self.calibration = fitted
         sizes = {"train": n, "cross_fitted": n, "unlabelled": len(free)}
         return self._taught(last), held_out, sizes
 
-    def _folds_of(self, windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the fold of every label, and of every unlabelled instant: −1 where it has none."""
+    def _folds_of(self, windows: Windows) -> Folds:
         n = int(self.options.rounds or 0)
         fold = splits.folds(self.labelled.groups, self._classes(), n, self.options.seed)
         fold_of = dict(zip(self.labelled.groups, fold.tolist(), strict=True))
         own = [fold_of.get(block, -1) for block in self._blocks_of(windows)]
-        return np.asarray(fold, dtype=np.int64), np.array(own, dtype=np.int64)
+        return Folds(np.asarray(fold, dtype=np.int64), np.array(own, dtype=np.int64))
 
     def _courses(
-        self,
-        name: str,
-        lesson: Lesson,
-        free: Lesson,
-        fold: NDArray[np.int64],
-        own: NDArray[np.int64],
-        after: str = "",
+        self, name: str, lesson: Lesson, free: Lesson, folds: Folds, after: str = ""
     ) -> list[Course]:
         """Return a course per fold, without its labels and without instants of their time blocks.
 
         With ``after`` each goes on from the network so named.
         """
         n, courses = int(self.options.rounds or 0), []
+        weighs = free.weight > LEAST_WEIGHT
         for k in range(n):
-            held = fold == k
-            part = _picked(lesson, ~held & ~self._neighbours(held))
-            beside = _picked(free, own != k)
+            held = folds.labels == k
+            part = lesson.picked(torch.from_numpy(~held & ~self._neighbours(held)))
+            beside = free.picked(torch.from_numpy(folds.windows != k) & weighs)
             epochs = self._long_enough(len(part), beside)
             start = f"{after} {k + 1} of {n}" if after else ""
             if start:
                 epochs = max(2, round(GOING_ON * epochs))
-            title = f"{name} {k + 1} of {n}"
-            courses.append(Course(title, _joined(part, beside), k + 8, epochs, start))
+            courses.append(Course(f"{name} {k + 1} of {n}", part + beside, k + 8, epochs, start))
         return courses
 
     def _judged(
-        self,
-        courses: Sequence[Course],
-        pixels: NDArray[np.uint8],
-        fold: NDArray[np.int64],
-        own: NDArray[np.int64],
+        self, courses: Sequence[Course], pixels: NDArray[np.uint8], folds: Folds
     ) -> tuple[HeldOut, Floats]:
         """Teach these networks and have each judge the fold it was kept from.
 
-        Returns the labels' held-out logits, and those of unlabelled instants: by the network kept
-        from their time block; by all, where none was.
+        Returns the labels' held-out logits, and those of unlabelled instants ``pixels``: by the
+        network kept from their time block; by all, where none was.
         """
-        n, logits, opinions = len(courses), np.zeros(len(fold)), np.zeros(len(own))
-        seen = pixels[:, : self.spec.channels]
+        n, logits = len(courses), np.zeros(len(folds.labels))
+        opinions, seen = np.zeros(len(folds.windows)), self._seen(pixels)
         for k, course in enumerate(courses):
-            net = self._taught(course)
-            logits[fold == k] = self._logits(net, np.flatnonzero(fold == k))
-            for rows, share in ((own == k, 1.0), (own < 0, 1 / n)):
-                judged = logits_of(net, torch.from_numpy(seen[rows]))
+            net, own = self._taught(course), np.flatnonzero(folds.labels == k)
+            logits[own] = self._logits(net, own)
+            for rows, share in ((folds.windows == k, 1.0), (folds.windows < 0, 1 / n)):
+                judged = logits_of(net, seen[torch.from_numpy(rows)])
                 opinions[rows] += share * np.asarray(judged, dtype=np.float64)
-        return HeldOut(np.arange(len(fold)), logits, f"cross-fitted in {n} folds"), opinions
+        return HeldOut(np.arange(len(logits)), logits, f"cross-fitted in {n} folds"), opinions
+
+    def _seen(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Return what the network takes of pictures ``uint8[n, 6, h, w]``; nothing is copied."""
+        return torch.from_numpy(pixels[:, : self.spec.channels])
 
     def _vouched(self, windows: Windows) -> Lesson:
         """Return all instants as a lesson, each weighed by how surely a label close by speaks."""
         chosen = self._chosen_prevalence
         heard = windows.vouched(self.labelled, self._said(SURE_FLAW))
         return Lesson(
-            torch.from_numpy(windows.pixels[:, : self.spec.channels].copy()),
+            self._seen(windows.pixels),
             torch.from_numpy(calibration.sigmoid(heard + np.log(chosen / (1 - chosen)))).float(),
             torch.from_numpy(VOUCHED * np.clip(np.abs(heard) / 2, 0, 1)).float(),
         )
@@ -335,7 +344,7 @@ class _Run:
         # Nor is what only teachers take for a truck: lorry or bus is what labels are there to say.
         sure[windows.random & (z > -1.0)] = 0.0
         return Lesson(
-            torch.from_numpy(windows.pixels[:, : self.spec.channels].copy()),
+            self._seen(windows.pixels),
             torch.from_numpy(calibration.sigmoid(z)).float(),
             torch.from_numpy(VOUCHED * sure).float(),
         )
@@ -455,20 +464,6 @@ class _Run:
 
 def _nothing(values: Floats | None) -> Floats:
     return np.zeros(0) if values is None else values
-
-
-def _picked(lesson: Lesson, rows: NDArray[np.bool_]) -> Lesson:
-    """Return the marked rows that weigh anything."""
-    at = torch.from_numpy(np.flatnonzero(rows & (lesson.weight.numpy() > 0.03)))
-    return Lesson(lesson.pixels[at], lesson.target[at], lesson.weight[at])
-
-
-def _joined(a: Lesson, b: Lesson) -> Lesson:
-    return Lesson(
-        torch.cat([a.pixels, b.pixels]),
-        torch.cat([a.target, b.target]),
-        torch.cat([a.weight, b.weight]),
-    )
 
 
 def _training_days(ws: Workspace, labelled: Labelled) -> dict[str, list[dt.date]]:

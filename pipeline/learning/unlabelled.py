@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,11 @@ class Windows:
         """Return ``n``."""
         return len(self.window)
 
+    @cached_property
+    def share(self) -> NDArray[np.float64]:
+        """How much of each picture shows a vehicle, ``[n]``; see :func:`pictures.vehicle_share`."""
+        return pictures.vehicle_share(self.pixels)
+
     def smoothed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Average each value with its neighbours of the same window (weights 1, 2, 1).
 
@@ -73,7 +78,7 @@ class Windows:
         likely it is the same vehicle in another place. An empty road vouches for nothing.
         """
         heard = np.zeros(len(self))
-        mine, theirs = pictures.vehicle_share(self.pixels), pictures.vehicle_share(labelled.pixels)
+        mine, theirs = self.share, pictures.vehicle_share(labelled.pixels)
         rows: dict[tuple[str, str], list[int]] = {}
         for row, place in enumerate(zip(self.cameras, self.zones, strict=True)):
             rows.setdefault(place, []).append(row)

@@ -78,7 +78,7 @@ class Painter:
         slowest = self.site.speed_mps * 0.65
         for lane, entered in zip(self._lanes, self._entered, strict=True):
             first, last = np.searchsorted(
-                entered, [instant_s - _FURTHEST_M / slowest, instant_s + _FURTHEST_M / slowest]
+                entered, [instant_s - furthest / slowest, instant_s + furthest / slowest]
             )
             row = []
             for vehicle in lane[first:last]:

@@ -197,6 +197,16 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
         pd.testing.assert_frame_equal(found[name], table, obj=name)
 
 
+def truck_counter(root: Path, *words: str, **env: str) -> Any:
+    """Run a command as a user would; return what ``--json`` prints."""
+    command = [sys.executable, "-m", "flows.cli", *words, "--root", str(root), "--json"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=900, check=False, env={**os.environ, **env}
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 SECRET = "never-to-be-seen-7b1f"

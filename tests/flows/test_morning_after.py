@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,15 +34,6 @@ def page() -> Iterator[Any]:
         browser.close()
 
 
-def truck_counter(root: Path, *arguments: str, **env: str) -> Any:
-    command = [sys.executable, "-m", "flows.cli", *arguments, "--root", str(root), "--json"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=900, check=False, env={**os.environ, **env}
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def artifact_page(server: str, key: str) -> str:
     """Return where Prefect shows the newest artifact of a key."""
     wanted = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC", "limit": 1}
@@ -68,8 +56,8 @@ def test_the_pages_show_yesterday_and_the_dark_camera_is_told_of(
     told = {"TRUCK_COUNTER_ALERT_URL": channel.url}
     try:
         port = str(tools.free_port())
-        server = truck_counter(world, "up", "--port", port, **told)["prefect"]
-        ran = truck_counter(world, "run", "daily", PREFECT_API_URL=f"{server}/api")
+        server = tools.truck_counter(world, "up", "--port", port, **told)["prefect"]
+        ran = tools.truck_counter(world, "run", "daily", PREFECT_API_URL=f"{server}/api")
         assert (ran["day"], ran["state"]) == (str(yesterday), "Completed")
         count = next(c["truck_count"] for c in ran["counts"] if c["camera_id"] == "west")
 
@@ -95,4 +83,4 @@ def test_the_pages_show_yesterday_and_the_dark_camera_is_told_of(
             for text in channel.heard
         ), channel.heard
     finally:
-        truck_counter(world, "down")
+        tools.truck_counter(world, "down")

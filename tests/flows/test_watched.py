@@ -6,11 +6,8 @@ Everything is started by ``truck-counter up``, done by its worker, and ended by 
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,15 +48,6 @@ def until(true: Callable[[], Any], seconds: float, why: Callable[[], Any]) -> No
         time.sleep(0.5)
 
 
-def truck_counter(root: Path, *words: str, **env: str) -> Any:
-    command = [sys.executable, "-m", "flows.cli", *words, "--root", str(root), "--json"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=900, check=False, env={**os.environ, **env}
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.fixture
 def installation(
     world: Path, tmp_path: Path, tools: ModuleType, channel: Any
@@ -69,10 +57,12 @@ def installation(
     server.url = f"http://127.0.0.1:{port}"
     server.log = world / "services" / "server.log"
     try:
-        told = truck_counter(world, "up", "--port", str(port), TRUCK_COUNTER_ALERT_URL=channel.url)
+        told = tools.truck_counter(
+            world, "up", "--port", str(port), TRUCK_COUNTER_ALERT_URL=channel.url
+        )
         yield Installation(world, server, told)
     finally:
-        truck_counter(world, "down")
+        tools.truck_counter(world, "down")
 
 
 @pytest.mark.slow
@@ -108,7 +98,7 @@ def test_a_drop_of_coverage_and_a_run_that_dies_are_told_of(
         120,
         lambda: channel.heard,
     )
-    again = truck_counter(root, "up", "--port", installation.server.url.rsplit(":", 1)[1])
+    again = tools.truck_counter(root, "up", "--port", installation.server.url.rsplit(":", 1)[1])
     assert again["running"]["worker"] != worker["pid"]
     assert again["running"]["server"] == installation.running["server"]
 
@@ -133,10 +123,10 @@ def test_new_labels_replace_a_poor_model_by_a_run_of_the_worker(
     card = ws.model("bright") / "card.json"
     unsure = {"temperature": 20.0, "labels": {"truck": 8, "n": 20}}
     store.write_json(card, store.read_json(card) | unsure)
-    truck_counter(ws.root, "backfill", "--to", "2026-03-04")
+    tools.truck_counter(ws.root, "backfill", "--to", "2026-03-04")
     for campaign, day in (("spring", "2026-03-02"), ("held-out", "2026-03-03")):
         span = ("--from", day, "--to", day)
-        truck_counter(ws.root, "sample", campaign, "--n", "160", *span)
+        tools.truck_counter(ws.root, "sample", campaign, "--n", "160", *span)
         _label(ws, campaign, tools)
 
     ran = installation.run("retrain", enough=50, epochs=6)

@@ -200,7 +200,7 @@ def test_what_cannot_be_taken_is_named(judged, tmp_path):
             command(judged, "import", "spring", str(wrong), "--format", "ground-truth")
     line = '{"frame-id": "f00000", "truck-metadata": {"class-name": "%s"}}\n'
     wrong.write_text(line % "truck" + line % "no_truck")
-    with pytest.raises(InputError, match="voted twice on frame 'f00000'"):
+    with pytest.raises(InputError, match="already voted on frame 'f00000'"):
         command(judged, "import", "spring", str(wrong), "--format", "ground-truth")
     with pytest.raises(InputError, match="no such file"):
         command(judged, "import", "spring", str(tmp_path / "none"), "--format", "coco")

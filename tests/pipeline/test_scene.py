@@ -386,3 +386,19 @@ def test_what_is_left_undrawn_lies_outside_the_picture(plan):
         ground = view.project(np.array([view.eye_m[0], far, 0.0]))
         assert top[1] == pytest.approx(view.height_px)
         assert ground[1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_nothing_that_would_be_seen_is_left_undrawn(plan):
+    from pipeline.scene.light import light_at
+    from pipeline.scene.paint import Painter
+
+    for site in plan.sites:
+        for window in scene.windows(plan, site.id, plan.first_day):
+            painter = Painter(plan, site, window, light_at(plan, site, window.start, window.date))
+            far = Painter(plan, site, window, painter.light)
+            far._reach = (3.0, 125.0)
+            for after_s in range(5, 100, 10):
+                instant = window.start.timestamp() + after_s
+                apart = np.abs(painter.draw(instant).astype(int) - far.draw(instant)).max(axis=2)
+                # A long shadow from outside may be missing, never a vehicle.
+                assert (apart > 8).mean() < 0.002

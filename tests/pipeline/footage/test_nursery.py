@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,13 +24,13 @@ from pipeline.footage.nursery import say, serve
 
 def work(order):
     say("pid", [os.getpid(), os.getppid()])
-    if order == "die":
+    if order["do"] == "die":
         sys.stdout.write('{"half": ')
         sys.stdout.flush()
         os.kill(os.getpid(), signal.SIGSEGV)
-    if order == "fail":
+    if order["do"] == "fail":
         raise ValueError("no such thing")
-    if order == "sleep":
+    if order["do"] == "sleep":
         time.sleep(60)
 
 serve(work)
@@ -44,8 +45,8 @@ def some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nurseries]
         yield some
 
 
-def all_said(nursery: Nursery) -> dict[str, object]:
-    said: dict[str, object] = {}
+def all_said(nursery: Nursery) -> dict[str, Any]:
+    said: dict[str, Any] = {}
     while ENDED not in said:
         messages = nursery.heard(20.0)
         assert messages is not None, "silence"
@@ -58,20 +59,20 @@ def test_every_order_has_a_child_of_its_own(some: Nurseries) -> None:
     pids = []
     for order, code in [("", 0), ("die", -signal.SIGSEGV), ("fail", 1), ("", 0)]:
         with some.one() as nursery:
-            nursery.order(order)
+            nursery.order({"do": order})
             said = all_said(nursery)
         pids.append(said["pid"])
-        ended, words = said[ENDED]  # type: ignore[misc]
+        ended, words = said[ENDED]
         assert ended == code, words
         assert ("ValueError: no such thing" in words) == (order == "fail")
-    assert len({own for own, _ in pids}) == 4  # type: ignore[misc]
-    assert len({parent for _, parent in pids}) == 1  # type: ignore[misc]
+    assert len({own for own, _ in pids}) == 4
+    assert len({parent for _, parent in pids}) == 1
 
 
 def test_whoever_is_given_up_is_killed_with_its_child(some: Nurseries) -> None:
     def given_up() -> tuple[int, int]:
         with some.one() as nursery:
-            nursery.order("sleep")
+            nursery.order({"do": "sleep"})
             while not (said := nursery.heard(20.0)):
                 pass
             pids.extend(said[0]["pid"])
@@ -102,7 +103,7 @@ def test_a_nursery_that_died_is_not_lent_again(some: Nurseries) -> None:
         os.killpg(nursery._process.pid, signal.SIGKILL)
         assert all_said(nursery)[ENDED] == [-signal.SIGKILL, "the nursery itself ended"]
     with some.one() as another:
-        another.order("")
+        another.order({"do": ""})
         assert all_said(another)[ENDED] == [0, ""]
 
 

@@ -176,3 +176,11 @@ def test_windows_smooth_within_a_run_only():
     windows = Windows(np.zeros((5, 6, 1, 1), np.uint8), np.array([0, 0, 0, 1, 1]), np.ones(5, bool))
 
     assert windows.smoothed(np.array([0.0, 3.0, 0.0, 9.0, 9.0])).tolist() == [1.0, 1.5, 1.0, 9, 9]
+
+
+def test_labels_alone_are_not_drawn_by_size():
+    both = recipes.resolve(TrainOptions(), "footage", 400)
+    alone = recipes.resolve(TrainOptions(self_training=0), "footage", 400)
+    told = recipes.resolve(TrainOptions(self_training=0, augment=0.2), "footage", 400)
+    assert (both.balance, both.augment) == ("size", 0.4)
+    assert (alone.balance, alone.augment, told.augment) == ("half", 0.7, 0.2)

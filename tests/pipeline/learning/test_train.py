@@ -10,8 +10,10 @@ from PIL import Image
 from pipeline import schemas, store, view
 from pipeline.cameras import load
 from pipeline.errors import InputError, ModelError, NotFoundError
-from pipeline.learning import checkpoints, classroom, engines, evaluate, infer, train
+from pipeline.learning import checkpoints, classroom, engines, evaluate, infer, recipes, train
+from pipeline.learning.calibration import Calibration
 from pipeline.learning.options import TrainOptions
+from pipeline.learning.unlabelled import Windows
 from pipeline.store import Workspace
 
 OPTIONS = TrainOptions(arch="residual", epochs=4, batch_size=32, learning_rate=3e-3, augment=0.0)
@@ -310,6 +312,47 @@ def test_a_campaign_without_footage_still_trains(campaign, tmp_path):
     )
 
     assert card["split"]["unlabelled"] == 0
+
+
+def _instants(labelled, rows, away_s, random) -> Windows:
+    """Show pictures of labelled rows again, some seconds after the first of them."""
+    return Windows(
+        pixels=labelled.pixels[rows],
+        window=np.arange(len(rows)),
+        random=np.array(random),
+        cameras=("gate",) * len(rows),
+        zones=("out",) * len(rows),
+        captured_s=labelled.captured_s[rows[0]] + np.array(away_s),
+    )
+
+
+def test_a_label_vouches_for_its_vehicle_and_for_no_other(campaign):
+    labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
+    truck = int(np.flatnonzero(labelled.truth)[-1])  # the last frame: none comes after it
+    said = np.zeros(len(labelled))
+    said[truck] = 2.0
+    seen = _instants(labelled, [truck] * 5, [0.0, 0.3, 0.5, 0.7, 0.9], [False] * 5)
+    # In full for 0.3 s, then 1.6 (1 - t / 0.8) of it: 2 · 0.6 and 2 · 0.2.
+    assert seen.vouched(labelled, said) == pytest.approx([2.0, 2.0, 1.2, 0.4, 0.0])
+    empty = _instants(labelled, [truck - 1], [0.5], [False])
+    assert seen.share[0] > 0.03 > empty.share[0]
+    assert empty.vouched(labelled, said) == pytest.approx([0.0])
+
+
+def test_what_only_teachers_take_for_a_truck_teaches_nothing(campaign):
+    labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
+    options = recipes.resolve(TrainOptions(), "footage", len(labelled))
+    training = train._Training(campaign, labelled, options, "footage", "m")
+    truck = int(np.flatnonzero(labelled.truth)[-1])
+    drawn = [True, True, True, False]
+    windows = _instants(labelled, [truck] * 4, [900.0, 990.0, 1080.0, 0.0], drawn)
+    fitted = Calibration(natural=0.05)
+    free = training._self_taught(windows, np.array([-6.0, 6.0, 2.9, 6.0]), fitted)
+
+    # At 5% the log odds are -2.94 lower: -8.9, 3.1, -0.04; the last stands beside its label.
+    assert free.weight.tolist() == pytest.approx([0.7, 0.0, 0.0, 0.7])
+    assert free.target[0] < 0.001
+    assert free.target[3] > 0.99
 
 
 _TRAIN = """
