@@ -1,8 +1,8 @@
 """Teaching one network, or several side by side: what a run's networks have in common.
 
 Each network leaves its state in a checkpoint of the model's folder as it goes. Networks that do not
-depend on each other are taught in processes of their own, one thread each: on small pictures two
-processes do nearly twice the work of two threads. Whoever asks for such a network afterwards finds
+depend on each other are taught in processes of their own, one thread each: on small pictures
+threads share too little work (README, Decisions). Whoever asks for such a network afterwards finds
 its checkpoint finished, so the result is the same with one process or many, killed or not.
 """
 
