@@ -2,8 +2,9 @@
 
 A camera that lies is the commonest source of a wrong count, so stretches without a trustworthy
 view are no exposure. Pure: numpy only. Judged on *thumbnails*, ``uint8[h, w]`` grey made by taking
-every n-th pixel (never averaging: sensor noise must survive), one a second or less, best from
-keyframes: between keyframes an encoder repeats a still scene exactly, frozen or not.
+every n-th pixel (never averaging: sensor noise must survive), every half a second or so. That a
+picture is frozen only keyframes can say: between them an encoder repeats a still scene exactly,
+frozen or not. Where two keyframes say so, the pictures around them tell when it began and ended.
 
 Thresholds are grey levels of 0-255. On seven real clips two keyframes' thumbnails differ by 1.7 on
 average or more, with nothing moving; a repeated picture encoded anew differs by 0.02 or less.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,11 +24,15 @@ if TYPE_CHECKING:
 
     from pipeline.domain import Span
 
+    Thumbnail = tuple[float, NDArray[np.uint8]]
+
 Fault = Literal["frozen", "black", "overexposed"]
 
 FROZEN_MEAN = 0.1
 FROZEN_MOST = 2  # of the 99th percentile
 FROZEN_S = 10.0
+REFINED = (0.5, 6)  # a frozen picture's copies get so much sharper, one after the other
+RECODED = (4.0, 16)  # and differ so much from its next keyframe, which is encoded on its own
 BLACK_BRIGHTEST = 40  # of the 99th percentile: a lamp or a headlight is enough to be alive
 OVEREXPOSED_DARKEST = 235  # of the 10th percentile
 MOVED_SHARE = 0.03  # of the picture's width
@@ -66,40 +72,80 @@ class Watch:
     def __init__(self) -> None:
         """Start with nothing seen."""
         self._open: dict[Fault, float] = {}
-        self._before: tuple[float, NDArray[np.uint8]] | None = None
+        self._key: Thumbnail | None = None  # the last that may speak of a frozen picture
+        self._until: list[Thumbnail] = []  # those between the one before it and it
+        self._since: list[Thumbnail] = []  # those after it
 
-    def see(self, offset_s: float, thumbnail: NDArray[np.uint8]) -> Iterator[Flag]:
-        """Take the next thumbnail; yield the faults that end with it."""
+    def see(
+        self, offset_s: float, thumbnail: NDArray[np.uint8], *, key: bool = True
+    ) -> Iterator[Flag]:
+        """Take the next thumbnail; yield the faults that end with it.
+
+        Without ``key`` it is one between keyframes, and no proof of a frozen picture.
+        """
         now = set(faults(thumbnail))
-        if self._before is not None and is_same(self._before[1], thumbnail) and not now:
-            now.add("frozen")
-            self._open.setdefault("frozen", self._before[0])
-        for fault in [fault for fault in self._open if fault not in now]:
+        for fault in [fault for fault in self._open if fault not in now | {"frozen"}]:
             yield from self._closed(fault, offset_s)
         for fault in now:
             self._open.setdefault(fault, offset_s)
-        self._before = offset_s, thumbnail
+        if not key:
+            self._since.append((offset_s, thumbnail))
+            return
+        if self._key is not None:
+            same = is_same(self._key[1], thumbnail) and not now
+            if same and "frozen" not in self._open:
+                self._open["frozen"] = self._still_since(self._key)
+            elif not same and "frozen" in self._open:
+                yield from self._closed("frozen", self._moving_again(offset_s))
+        self._key, self._until, self._since = (offset_s, thumbnail), self._since, []
 
     def end(self, end_s: float | None = None) -> Iterator[Flag]:
         """Yield the faults that last to the end."""
-        last = end_s if end_s is not None else (self._before[0] if self._before else 0.0)
+        seen = [*([self._key] if self._key else []), *self._since]
+        last = end_s if end_s is not None else (seen[-1][0] if seen else 0.0)
         for fault in list(self._open):
-            yield from self._closed(fault, last)
+            yield from self._closed(fault, self._moving_again(last) if fault == "frozen" else last)
 
     def state(self) -> dict[str, Any]:
         """Return what it remembers, as JSON can hold it."""
-        before = self._before and (self._before[0], self._before[1].tolist())
-        return {"open": dict(self._open), "before": before}
+        thumbnails = [*self._until, *([self._key] if self._key else []), *self._since]
+        return {
+            "open": dict(self._open),
+            "key": self._key and self._key[0],
+            "thumbnails": [(at, thumbnail.tolist()) for at, thumbnail in thumbnails],
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Remember what another one did."""
-        self._open, before = dict(state["open"]), state["before"]
-        self._before = before and (before[0], np.array(before[1], np.uint8))
+        self._open, key = dict(state["open"]), state["key"]
+        kept = [(at, np.array(told, np.uint8)) for at, told in state["thumbnails"]]
+        self._until = [one for one in kept if key is not None and one[0] < key]
+        self._key = next((one for one in kept if one[0] == key), None)
+        self._since = [one for one in kept if key is not None and one[0] > key]
+
+    def _still_since(self, key: Thumbnail) -> float:
+        """Return since when what is frozen at ``key`` was shown."""
+        if not self._until or not is_same(self._until[-1][1], key[1], *RECODED):
+            return key[0]
+        return _still(self._until[::-1])
+
+    def _moving_again(self, at_latest_s: float) -> float:
+        """Return when what froze first showed something else."""
+        still_s = _still([*([self._key] if self._key else []), *self._since])
+        return next((at for at, _ in self._since if at > still_s), at_latest_s)
 
     def _closed(self, fault: Fault, end_s: float) -> Iterator[Flag]:
         start = self._open.pop(fault)
         if end_s - start >= (FROZEN_S if fault == "frozen" else 0.0):
             yield Flag((start, end_s), fault)
+
+
+def _still(thumbnails: list[Thumbnail]) -> float:
+    """Return how far pictures stay what the first one shows, from one to the next: an offset."""
+    for (at, here), (_, there) in pairwise(thumbnails):
+        if not is_same(here, there, *REFINED):
+            return at
+    return thumbnails[-1][0]
 
 
 def faults(thumbnail: NDArray[np.uint8]) -> Iterator[Fault]:
@@ -111,12 +157,17 @@ def faults(thumbnail: NDArray[np.uint8]) -> Iterator[Fault]:
         yield "overexposed"
 
 
-def is_same(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> bool:
+def is_same(
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+    mean: float = FROZEN_MEAN,
+    most: float = FROZEN_MOST,
+) -> bool:
     """Tell whether two thumbnails show one and the same picture: not even the noise differs."""
     if before.shape != after.shape:
         return False
     apart = np.abs(before.astype(np.int16) - after)
-    return bool(apart.mean() <= FROZEN_MEAN and np.percentile(apart, 99) <= FROZEN_MOST)
+    return bool(apart.mean() <= mean and np.percentile(apart, 99) <= most)
 
 
 def thumbnail_of(grey: NDArray[np.uint8], width: int = 128, height: int = 72) -> NDArray[np.uint8]:

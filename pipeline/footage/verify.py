@@ -56,7 +56,7 @@ Show = Callable[["Look"], None]
 TOLERANCE_S = 0.5
 TOLERANCE_FRAMES = 2
 LONGEST_CLIP_S = 48 * 3600.0
-LOOK_EVERY_S, LOOK_AT_LEAST_EVERY_S = 1.0, 10.0
+LOOK_EVERY_S, LOOK_AT_LEAST_EVERY_S, GLANCE_EVERY_S = 1.0, 10.0, 0.5
 MEMORY_BYTES = 1 << 30
 SILENT_S = 60.0
 _GLANCE_S = 0.5
@@ -343,17 +343,17 @@ class _View:
         self._fineness = view_change.fineness
         self._thumbnail_of = picture_health.thumbnail_of
         self._watch = picture_health.Watch()
-        self._last = -LOOK_AT_LEAST_EVERY_S
+        self._last = self._glanced = -LOOK_AT_LEAST_EVERY_S
 
     def put_down(self, at_s: float) -> State:
         """Let the minute end here, and return what is remembered beyond it."""
         for look in self._minutes.end(at_s):
             self._show(look)
-        return {"last": self._last, "watch": self._watch.state()}
+        return {"last": self._last, "glanced": self._glanced, "watch": self._watch.state()}
 
     def restore(self, state: State) -> None:
         """Remember what was put down."""
-        self._last = state["last"]
+        self._last, self._glanced = state["last"], state["glanced"]
         self._watch.restore(state["watch"])
 
     def end(self, end_s: float) -> Iterator[Flag]:
@@ -365,18 +365,22 @@ class _View:
         import numpy as np
 
         since = at - self._last
-        if since < (LOOK_EVERY_S if frame.key_frame else LOOK_AT_LEAST_EVERY_S):
+        looks = since >= (LOOK_EVERY_S if frame.key_frame else LOOK_AT_LEAST_EVERY_S)
+        if not looks and at - self._glanced < GLANCE_EVERY_S:
             return
         if not frame.format.name.startswith(("yuv", "gray8", "nv")) or "p1" in frame.format.name:
             return  # its first plane is not brightness in single bytes
-        self._last = at
+        self._glanced = at
         plane = frame.planes[0]
         grey = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
         shown = grey[:, : plane.width]
         thumbnail = self._thumbnail_of(shown)
+        yield from self._watch.see(at, thumbnail, key=looks)
+        if not looks:
+            return
+        self._last = at
         for look in self._minutes.see(at, thumbnail, self._fineness(shown)):
             self._show(look)
-        yield from self._watch.see(at, thumbnail)
 
 
 def _decoding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,36 @@ def test_a_repeated_picture_is_frozen_from_its_first_showing() -> None:
 
 def test_a_short_repeat_is_no_fault() -> None:
     assert list(flags(_at([_scene(1), *[_scene(2)] * 4, _scene(3)]))) == []
+
+
+def test_pictures_between_keyframes_tell_when_it_froze_and_thawed() -> None:
+    """Keyframes every 10 s; frozen from 13 to 34 s. Between live keyframes nothing is copied."""
+    watch, found = picture_health.Watch(), []
+    for second in range(60):
+        picture = _scene(99 if 13 <= second < 34 else second)
+        found += watch.see(float(second), picture, key=second % 10 == 0)
+    assert [*found, *watch.end(60.0)] == [Flag((13.0, 34.0), "frozen")]
+
+
+def test_a_still_scene_copied_between_live_keyframes_is_not_frozen() -> None:
+    watch, found = picture_health.Watch(), []
+    for second in range(60):
+        found += watch.see(float(second), _scene(second // 10), key=second % 10 == 0)
+    assert [*found, *watch.end(60.0)] == []
+
+
+def test_what_it_remembers_goes_through_json() -> None:
+    """Put down in the middle of a frozen stretch, and before one, it finds the same."""
+    for stop in (9, 15, 25, 33):
+        watch, found = picture_health.Watch(), []
+        for second in range(60):
+            if second == stop:
+                told = json.loads(json.dumps(watch.state()))
+                watch = picture_health.Watch()
+                watch.restore(told)
+            picture = _scene(99 if 13 <= second < 34 else second)
+            found += watch.see(float(second), picture, key=second % 10 == 0)
+        assert [*found, *watch.end(60.0)] == [Flag((13.0, 34.0), "frozen")]
 
 
 def test_black_and_overexposed_count_at_once_and_are_not_frozen() -> None:
@@ -81,11 +112,11 @@ def test_a_thumbnail_keeps_pixels_as_they_are() -> None:
     assert thumbnail_of(grey[:40, :60]).shape == (40, 60)
 
 
-def _film(path: Path, pictures: list[Grey]) -> Path:
+def _film(path: Path, pictures: list[Grey], gop: int = 10) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=5, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = 128, 72, "yuv420p"
-        stream.gop_size = 10
+        stream.gop_size = gop
         for picture in pictures:
             frame = av.VideoFrame.from_ndarray(np.repeat(picture[..., None], 3, 2), "rgb24")
             container.mux(stream.encode(frame))
@@ -102,6 +133,14 @@ def test_a_frozen_stretch_of_a_clip_is_no_exposure(tmp_path: Path) -> None:
     assert found.duration_s == pytest.approx(80.0)
     # 40 of 80 s are frozen; the first of them pass while the encoder still refines the picture
     assert 40.0 <= seconds(found.covered) <= 52.0
+
+
+def test_a_freeze_is_found_to_the_second_whatever_the_keyframes(tmp_path: Path) -> None:
+    """5 pictures a second, keyframes every 10 s; frozen from 23 to 60 s of 80."""
+    live = [_scene(seed) for seed in range(215)]
+    path = _film(tmp_path / "frozen.mp4", [*live[:115], *[live[115]] * 185, *live[115:]], gop=50)
+    found = verify.examined(path)
+    assert [round(at) for span in found.covered for at in span] == [0, 23, 60, 80]
 
 
 def test_a_dark_clip_is_no_exposure(tmp_path: Path) -> None:
