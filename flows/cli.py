@@ -85,6 +85,13 @@ def ingest(
     show_default=True,
     help="Model that finds likely and doubtful trucks: an id, current, or none.",
 )
+@click.option(
+    "--random-share",
+    type=click.FloatRange(0, 1),
+    default=0.3,
+    show_default=True,
+    help="Part drawn purely at random, for unbiased estimates.",
+)
 @over_days
 def sample(
     context: Context,
@@ -92,6 +99,7 @@ def sample(
     n: int,
     seed: int,
     model: str,
+    random_share: float,
     cameras: tuple[str, ...],
     first: dt.date | None,
     last: dt.date | None,
@@ -101,7 +109,7 @@ def sample(
 
     check_days(first, last)
     chosen = context.registry.chosen(cameras)
-    added = sample(context.ws, campaign, n, chosen, first, last, seed, model)
+    added = sample(context.ws, campaign, n, chosen, first, last, seed, model, random_share)
     where = context.ws.campaign_frames(campaign) / "frames.parquet"
     result = {"campaign": campaign, "added": added, "frames": str(where)}
     return result, f"{campaign}: {added} frame(s) added; see {where}"

@@ -77,7 +77,7 @@ def _lacking(missing: Sequence[Result]) -> str:
 
 
 def _root(root: Path | None, name: str) -> Path:
-    default = "data/demo" if name == "demo" else "data"
+    default = "data/demo" if name in ("demo", "labels") else "data"
     chosen = root or Path(os.environ.get("TRUCK_COUNTER_ROOT") or default)
     if chosen.exists() and not chosen.is_dir():
         raise InputError(f"--root {chosen} is not a folder.", "Name a folder.")

@@ -12,12 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline import cores, store
+from pipeline.errors import InputError
 from pipeline.progress import note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from labeling.crowd import Worker
     from pipeline.cameras import Registry
+    from pipeline.daily import CameraDay
     from pipeline.scene import ScenePlan
     from pipeline.store import Workspace
 
@@ -34,37 +38,60 @@ def run(ws: Workspace, days: int, seed: int) -> dict[str, Any]:
         JSON-able: per camera-day what was counted beside the truth, the files, and the printed
         table under ``text``.
     """
-    from pipeline import cameras, daily, scene
-    from pipeline.ingest import ingest
+    from labeling import crowd, sample
+    from pipeline import daily, scene
     from pipeline.pages.receipts import write_latest
     from pipeline.pages.report import write_report
     from pipeline.publish import publish
 
     plan = scene.plan(seed, days)
-    _write_world(ws, plan)
-    registry = cameras.load(ws.cameras_toml)
-    note(f"1/6 footage: rendering {days} days of {len(registry.ids)} cameras")
-    _render(ws.root, plan)
-    note("2/6 ingest")
-    ingest(ws, registry, registry.ids, None, None)
+    registry = film(ws, plan)
     note("3/6 labels: the crowd is simulated, everything else is not")
-    _label(ws, registry, plan, seed)
+    sample.sample(
+        ws, CAMPAIGN, FRAMES_PER_CAMERA * len(registry.ids), *taught(registry, plan), seed
+    )
+    ask(ws, CAMPAIGN, plan, crowd.CROWD, VOTES, seed)
     note("4/6 train")
     model_id = _train(ws, seed)
     note("5/6 infer, count, publish")
-    counted = [d for d in daily.camera_days(ws, registry) if d.day >= _first_counted(plan)]
-    daily.count_days(ws, registry, counted, model_id)
+    daily.count_days(ws, registry, counted(ws, registry, plan), model_id)
     publish(ws, registry)
     note("6/6 report")
     write_latest(ws, registry)
     report = write_report(ws, registry)
-    rows = _beside_truth(ws)
+    rows = beside_truth(ws)
     files = {
         "features": str(ws.daily_counts),
         "report": str(report),
         "model": str(ws.model(model_id)),
     }
     return {"counts": rows, **files, "text": _text(rows, files)}
+
+
+def film(ws: Workspace, plan: ScenePlan) -> Registry:
+    """Render what is not there yet, ingest it, and return the registry."""
+    from pipeline import cameras
+    from pipeline.ingest import ingest
+
+    _write_world(ws, plan)
+    registry = cameras.load(ws.cameras_toml)
+    note(f"1/6 footage: rendering {len(plan.dates())} days of {len(registry.ids)} cameras")
+    _render(ws.root, plan)
+    note("2/6 ingest")
+    ingest(ws, registry, registry.ids, None, None)
+    return registry
+
+
+def taught(registry: Registry, plan: ScenePlan) -> tuple[Sequence[str], dt.date, dt.date]:
+    """Return cameras, first and last day from which labels may come."""
+    return registry.ids, plan.first_day, _first_counted(plan) - dt.timedelta(days=1)
+
+
+def counted(ws: Workspace, registry: Registry, plan: ScenePlan) -> list[CameraDay]:
+    """Return the camera-days that teach nothing."""
+    from pipeline import daily
+
+    return [d for d in daily.camera_days(ws, registry) if d.day >= _first_counted(plan)]
 
 
 def _first_counted(plan: ScenePlan) -> dt.date:
@@ -77,7 +104,13 @@ def _write_world(ws: Workspace, plan: ScenePlan) -> None:
 
     from pipeline import scene
 
-    store.write_bytes(ws.cameras_toml, scene.cameras_toml(plan).encode())
+    registry = scene.cameras_toml(plan).encode()
+    if ws.cameras_toml.is_file() and ws.cameras_toml.read_bytes() != registry:
+        raise InputError(
+            f"{ws.cameras_toml} is not this demonstration's registry.",
+            "Name an empty folder with --root.",
+        )
+    store.write_bytes(ws.cameras_toml, registry)
     truth = pa.Table.from_pylist(
         [
             {
@@ -103,22 +136,21 @@ def _render(root: Path, plan: ScenePlan) -> None:
         pass
 
 
-def _label(ws: Workspace, registry: Registry, plan: ScenePlan, seed: int) -> None:
-    """Choose frames of the training days and have the simulated crowd judge them."""
-    from labeling import campaign, crowd, sample
+def ask(
+    ws: Workspace, name: str, plan: ScenePlan, workers: Sequence[Worker], votes: int, seed: int
+) -> None:
+    """Have simulated workers judge a campaign's frames, and make labels of their votes."""
+    from labeling import campaign, crowd
     from pipeline import scene
 
-    last = _first_counted(plan) - dt.timedelta(days=1)
-    n = FRAMES_PER_CAMERA * len(registry.ids)
-    sample.sample(ws, CAMPAIGN, n, registry.ids, plan.first_day, last, seed)
     truth: dict[str, bool | None] = {}
-    frames = campaign.read_frames(ws, CAMPAIGN)
+    frames = campaign.read_frames(ws, name)
     for _, of_zone in frames.groupby(["camera_id", "zone"]):
         camera_id, zone = of_zone[["camera_id", "zone"]].iloc[0]
         present = scene.presence(plan, camera_id, zone, list(of_zone["captured_at"]))
         truth |= dict(zip(of_zone["frame_id"], map(bool, present), strict=True))
-    campaign.add_table(ws, CAMPAIGN, crowd.annotate(truth, votes=VOTES, seed=seed))
-    labels = campaign.summary(campaign.aggregate(ws, CAMPAIGN))
+    campaign.add_table(ws, name, crowd.annotate(truth, votes, workers, seed))
+    labels = campaign.summary(campaign.aggregate(ws, name))
     flagged = ", ".join(f["worker"] for f in labels["flagged"]) or "nobody"
     note(
         f"labels: {labels['annotations']} simulated annotations of {labels['frames']} frames, "
@@ -133,12 +165,12 @@ def _train(ws: Workspace, seed: int) -> str:
     return train_campaigns(ws, [CAMPAIGN], TrainOptions(seed=seed, finish=FINISH))
 
 
-def _beside_truth(ws: Workspace) -> list[dict[str, Any]]:
+def beside_truth(ws: Workspace, truth_of: Workspace | None = None) -> list[dict[str, Any]]:
     """Return one row per counted camera-day: the count, summed over movements, and the truth."""
     from pipeline import read_daily_counts
 
     published = read_daily_counts(ws.root)
-    truth = store.read_table(ws.root / "truth.parquet").to_pandas()
+    truth = store.read_table((truth_of or ws).root / "truth.parquet").to_pandas()
     rows: list[dict[str, Any]] = []
     for true in truth[truth["counted"]].itertuples():
         mine = published[

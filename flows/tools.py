@@ -105,6 +105,22 @@ def bench_end_to_end(context: Context, file: Path | None, hz: float) -> tuple[Re
     return figures, endtoend.as_text(figures)
 
 
+@command(bench_group, "labels")
+@click.option("--labels", "labels", multiple=True, type=click.IntRange(20), help="Per camera.")
+@click.option("--finish", default=1.3, show_default=True, help="How long to train; train has 4.")
+@click.option("--days", type=click.IntRange(2), default=7, show_default=True)
+@click.option("--seed", type=int, default=7, show_default=True)
+def bench_labels(
+    context: Context, labels: tuple[int, ...], finish: float, days: int, seed: int
+) -> tuple[Result, str]:
+    """Labels against frame accuracy and count error on the demonstration's footage."""
+    from flows import learning_curve
+
+    points, path = learning_curve.run(context.ws, labels or (75, 150, 300), finish, days, seed)
+    text = f"{learning_curve.as_text(points)}\nfigure  {path}"
+    return {"points": points, "figure": str(path)}, text
+
+
 @command(bench_group, "counting")
 @click.option("--days", type=click.IntRange(2), default=400, show_default=True)
 @click.option("--cells", help="ci for a few quick ones, or the number of one; all by default.")

@@ -54,6 +54,9 @@ CROWD: tuple[Worker, ...] = (
 )
 """The default: seven who try, two poor ones, one who always answers ``no_truck``."""
 
+SOUND: tuple[Worker, ...] = CROWD[:7]
+"""Those who try: right on 86 to 97% of frames."""
+
 
 def annotate(
     truth: Mapping[str, bool | None],

@@ -61,6 +61,7 @@ def sample(
     last_day: dt.date | None = None,
     seed: int = 0,
     model: str = CURRENT,
+    random_share: float = selection.RANDOM_SHARE,
 ) -> int:
     """Add ``n`` frames to a campaign, in equal parts over the zones of the cameras named.
 
@@ -75,25 +76,30 @@ def sample(
         model: id of a model that says which candidates are trucks or uncertain; ``current``: the
             one in use, where there is one; ``none``: size and movement say it. It touches the
             enriched share only.
+        random_share: part drawn purely at random, for unbiased estimates; 1 enriches nothing.
 
     Returns:
         Rows added; 0 where the same call was made before.
 
     Raises:
-        InputError: ``n`` is not positive, or there is no usable footage in that range.
+        InputError: ``n`` is not positive, the share is not within 0-1, or there is no usable
+            footage in that range.
         NotFoundError: a camera or the model is unknown.
     """
     if n < 1:
         raise InputError(f"--n {n} frames cannot be sampled.", "Ask for 1 or more.")
+    if not 0.0 <= random_share <= 1.0:
+        raise InputError(f"a random share of {random_share:g}.", "Give a part between 0 and 1.")
     known = registry.load(ws.cameras_toml)
     chosen_cameras = sorted(known.chosen(cameras))
-    batch = _request_id(n, chosen_cameras, first_day, last_day, seed, model)
+    batch = _request_id(n, chosen_cameras, first_day, last_day, seed, model, random_share)
     held = _held(ws, campaign)
     if any(row["batch"] == batch for row in held):
         return 0
     blocks = usable_blocks(ws, chosen_cameras, first_day, last_day)
     judge = judge_of(ws, model)
-    rows = _draw(ws, campaign, n, blocks, {row["frame_id"] for row in held}, seed, judge)
+    taken = {row["frame_id"] for row in held}
+    rows = _draw(ws, campaign, n, blocks, taken, seed, judge, random_share)
     rows = [row | {"batch": batch} for row in rows]
     _write(ws, campaign, held + rows)
     return len(rows)
@@ -112,10 +118,12 @@ def _request_id(
     last_day: dt.date | None,
     seed: int,
     model: str,
+    random_share: float,
 ) -> str:
     """Name a call. It stays the same call when a first model comes into use, or the next one."""
     request = [n, list(cameras), str(first_day), str(last_day), seed]
     request += [model] if model not in (CURRENT, NO_MODEL) else []
+    request += [random_share] if random_share != selection.RANDOM_SHARE else []
     return hashlib.blake2b(json.dumps(request).encode(), digest_size=6).hexdigest()
 
 
@@ -145,10 +153,11 @@ def _draw(
     held: set[str],
     seed: int,
     judge: Judge,
+    share: float,
 ) -> list[dict[str, Any]]:
     zones = sorted({(b.camera.id, z.name) for b in blocks for z in b.camera.zones})
     wanted = dict(zip(zones, selection.shares(n, [1.0] * len(zones)), strict=True))
-    random = {zone: _random_share(blocks, zone, k, seed) for zone, k in wanted.items()}
+    random = {zone: _random_share(blocks, zone, share, k, seed) for zone, k in wanted.items()}
     looks, scanned_share, step_s = _looks(blocks, wanted, random, seed)
     seen: dict[int, Seen] = {}
     numbers = sorted(looks)
@@ -172,14 +181,14 @@ def _rng(*parts: object) -> np.random.Generator:
 
 
 def _random_share(
-    blocks: list[Block], zone: tuple[str, str], n: int, seed: int
+    blocks: list[Block], zone: tuple[str, str], share: float, n: int, seed: int
 ) -> dict[int, list[tuple[float, float]]]:
     """Draw the random share of a zone: block number → (instant, weight in seconds)."""
     own = [i for i in range(len(blocks)) if _has(blocks[i], zone)]
     own.sort(key=lambda i: (blocks[i].hour, blocks[i].started_at, blocks[i].stretch))
     spans = [(i, span) for i in own for span in blocks[i].spans]
     # Where one frame is wanted it is a random one: estimates come first.
-    wanted = max(1, round(selection.RANDOM_SHARE * n)) if n else 0
+    wanted = max(1, round(share * n)) if n else 0
     rng = _rng("random", seed, *zone)
     drawn: dict[int, list[tuple[float, float]]] = defaultdict(list)
     weight = sum(end - start for _, (start, end) in spans) / max(wanted, 1)

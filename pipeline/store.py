@@ -201,6 +201,18 @@ class Workspace:
 
     root: Path
 
+    def borrowed(self, root: Path, *folders: str) -> Workspace:
+        """Return a workspace at ``root`` that sees this one's registry and these folders.
+
+        Whatever else is made there is its own.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        for name in ("cameras.toml", *folders):
+            source, link = self.root / name, root / name
+            if source.exists() and not link.is_symlink():
+                link.symlink_to(source.resolve())
+        return Workspace(root)
+
     @property
     def cameras_toml(self) -> Path:
         """The registry."""

@@ -16,7 +16,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pipeline import progress, store
@@ -25,8 +24,6 @@ from pipeline.learning.options import TrainOptions
 from pipeline.store import Workspace
 
 Row = dict[str, Any]
-
-SHARED = ("cameras.toml", "footage", "clips", "frames", "labels")
 
 SPACE: dict[str, tuple[float, float, bool]] = {
     "learning_rate": (3e-4, 2e-2, True),
@@ -63,7 +60,7 @@ def search(
     )
     path = folder / "trials.json"
     rows: list[Row] = store.read_json(path) if path.is_file() else []
-    scratch = _scratch(ws, folder / "workspace")
+    scratch = ws.borrowed(folder / "workspace", "footage", "clips", "frames", "labels")
     while len(rows) < trials:
         settings: dict[str, Any] = proposed(rows, options.seed)
         model_id = train(scratch, replace(options, **settings))
@@ -115,13 +112,3 @@ def loss_of(card: Row) -> float:
         if losses:
             return float(losses[-1])
     return float(card["metrics"]["brier"]["value"])
-
-
-def _scratch(ws: Workspace, root: Path) -> Workspace:
-    """Return a workspace that sees ``ws``'s footage and labels but has models of its own."""
-    root.mkdir(parents=True, exist_ok=True)
-    for name in SHARED:
-        source, link = ws.root / name, root / name
-        if source.exists() and not link.is_symlink():
-            link.symlink_to(source.resolve())
-    return Workspace(root)

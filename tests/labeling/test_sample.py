@@ -52,6 +52,16 @@ def test_the_same_call_adds_nothing_and_another_adds(filmed):
     assert frames["batch"].nunique() == 2
 
 
+def test_all_of_it_may_be_drawn_at_random(filmed):
+    assert sample(filmed, "random", 20, random_share=1.0) == 20
+    frames = campaign.read_frames(filmed, "random")
+    assert set(frames["why_chosen"]) == {"random"}
+    assert sample(filmed, "random", 20) == 20  # another call than the one above
+    assert sample(filmed, "random", 20, random_share=1.0) == 0
+    with pytest.raises(InputError, match=r"1\.5.*Give a part between 0 and 1"):
+        sample(filmed, "random", 20, random_share=1.5)
+
+
 def test_which_repeat_stands_for_the_others_is_drawn():
     # Nine repeats of one picture, one of which is a truck's: each stands for all in its turn, so a
     # weighted share is right on average. The tenth picture is another.
