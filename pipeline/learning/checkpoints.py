@@ -104,15 +104,6 @@ def start_from(ws: Workspace, net: TruckNet, weights: str) -> None:
     net.load_state_dict({**own, **fitting})
 
 
-def freeze_all_but_head(net: TruckNet) -> None:
-    """Let only the last dense layer learn."""
-    dense = [m for m in net.modules() if isinstance(m, torch.nn.Linear)]
-    for parameter in net.parameters():
-        parameter.requires_grad_(False)
-    for parameter in dense[-1].parameters():
-        parameter.requires_grad_(True)
-
-
 def empty_net(card: dict[str, Any]) -> TruckNet:
     """Build the architecture a card names, weights still to come."""
     net = build(card["arch"], NetSpec(**card["spec"]))

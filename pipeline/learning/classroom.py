@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from pipeline import cores, progress
-from pipeline.learning import checkpoints, recipes
-from pipeline.learning.fitting import Fit, Lesson, fit, last_weights
+from pipeline.learning import checkpoints, recipes, transfer
+from pipeline.learning.fitting import Fit, Lesson, class_weights, fit, last_weights
 from pipeline.learning.models import NetSpec, TruckNet, build
 from pipeline.learning.models.whitened import WhitenedNet, whiten
 from pipeline.learning.options import TrainOptions
@@ -80,6 +80,12 @@ class Classroom:
         """Teach one network, in at most ``minutes`` where given."""
         seed = self.options.seed * 101 + course.seed
         net = self._fresh(course.lesson, seed)
+        if self.options.freeze:
+            return net, Fit([self._head_fitted(net, course.lesson)])
+        thaw = None
+        if self.options.thaw and not course.after:
+            self._head_fitted(net, course.lesson)
+            thaw = transfer.thawing(net, self.options.thaw)
         if course.after:
             net.load_state_dict(last_weights(self.checkpoint(course.after)))
             seed += 50
@@ -92,6 +98,7 @@ class Classroom:
             validation=validation,
             checkpoint=self.checkpoint(course.name),
             minutes=minutes,
+            thaw=thaw,
             note=_Teller(f"train {self.options.arch}, {course.name}"),
         )
         return net, result
@@ -107,19 +114,25 @@ class Classroom:
             checkpoints.start_from(self.ws, net, weights)
         elif isinstance(net.body, WhitenedNet):
             whiten(net.body, lesson.pixels, self.spec.channels)
-        if self.options.freeze:
-            checkpoints.freeze_all_but_head(net)
         return net.to(self.device)
+
+    def _head_fitted(self, net: TruckNet, lesson: Lesson) -> dict[str, float]:
+        """Fit the head to a lesson, both classes weighing as they would in training."""
+        weight = lesson.weight
+        if self.options.balance not in (None, "none"):
+            weight = weight * class_weights(lesson.target)[(lesson.target > 0.5).long()]
+        decay = 1.0 / max(len(lesson), 1)  # one unit of penalty beside n of loss
+        return transfer.fit_head(net, lesson.pixels, lesson.target, weight, decay)
 
 
 def side_by_side(room: Classroom, courses: Sequence[Course]) -> None:
     """Teach networks that do not depend on each other, as many at once as there are cores.
 
     They are left as finished checkpoints, for :meth:`Classroom.teach` to find. With one core, one
-    course or a GPU nothing is done here, and :meth:`Classroom.teach` does the work.
+    course, a head alone or a GPU nothing is done here, and :meth:`Classroom.teach` does the work.
     """
     workers = min(cores.usable(), len(courses))
-    if workers < 2 or room.device.type != "cpu":
+    if workers < 2 or room.device.type != "cpu" or room.options.freeze:
         return
     threads = max(1, cores.usable() // workers)
     work = partial(_teach_apart, room, threads)

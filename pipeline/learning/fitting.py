@@ -24,6 +24,7 @@ from pipeline.errors import ModelError
 from pipeline.learning import checkpoints, pictures
 from pipeline.learning.augment import Augment
 from pipeline.learning.options import TrainOptions
+from pipeline.learning.transfer import Thaw
 
 CHECKPOINT_EVERY_S = 5.0
 LEAST_EAGER = 0.05  # an empty road is drawn this often, beside 1 where a vehicle fills the crop
@@ -91,16 +92,18 @@ def fit(
     validation: Lesson | None = None,
     checkpoint: Path | None = None,
     minutes: float | None = None,
+    thaw: Thaw | None = None,
     note: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> Fit:
     """Fit ``net`` in place; with ``checkpoint``, take up where a killed run left off.
 
     ``options`` must be resolved (:func:`recipes.resolve`). The averaged weights, where
     ``options.ema`` asks for them, are what the network holds at the end. Where the first epoch
-    shows that all of them would take longer than ``minutes``, there will be fewer.
+    shows that all of them would take longer than ``minutes``, there will be fewer. ``thaw`` says
+    which parts of a network with weights from elsewhere learn when.
     """
     device = next(net.parameters()).device
-    run = _Run(net, lesson.to(device), options, augment, seed)
+    run = _Run(net, lesson.to(device), options, augment, seed, thaw)
     result, started, saved_at = Fit(), time.monotonic(), time.monotonic()
     epoch = run.take_up(checkpoint, result)
     while epoch < run.epochs:
@@ -130,13 +133,20 @@ class _Run:
     """The moving parts of one run."""
 
     def __init__(
-        self, net: nn.Module, lesson: Lesson, options: TrainOptions, augment: Augment, seed: int
+        self,
+        net: nn.Module,
+        lesson: Lesson,
+        options: TrainOptions,
+        augment: Augment,
+        seed: int,
+        thaw: Thaw | None,
     ) -> None:
+        self.thaw = thaw
         self.net, self.lesson, self.options, self.augment = net, lesson, options, augment
         self.seed = seed
         self.device = next(net.parameters()).device
         self.net.to(memory_format=torch.channels_last)
-        self.optimiser = make_optimiser(net, options)
+        self.optimiser = make_optimiser(net, options, thaw)
         self.batch = min(_set(options.batch_size), len(lesson))
         self.epochs = _set(options.epochs)
         self.steps = max(1, math.ceil(len(lesson) / self.batch))
@@ -156,6 +166,8 @@ class _Run:
     def epoch(self, epoch: int) -> dict[str, float]:
         """Go once through the lesson; return mean loss, accuracy and the last learning rate."""
         self.net.train()
+        if self.thaw is not None:
+            self.thaw.begin(epoch, self.epochs)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(self.seed * 1_000_003 + epoch)
             order = drawn_order(self.lesson.target, self.options.balance, self.eager)
@@ -300,13 +312,18 @@ def half_precision(device: torch.device) -> bool:
     return native
 
 
-def make_optimiser(net: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-    """Return the optimiser; biases and norms are not decayed, and move at the same pace."""
-    learned = [p for p in net.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in learned if p.ndim > 1], "weight_decay": _set(options.weight_decay)},
-        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def make_optimiser(
+    net: nn.Module, options: TrainOptions, thaw: Thaw | None = None
+) -> torch.optim.Optimizer:
+    """Return the optimiser; biases and norms are not decayed, and move at their block's pace."""
+    paces = thaw.paces() if thaw else [(1.0, [p for p in net.parameters() if p.requires_grad])]
+    decay = _set(options.weight_decay)
+    groups: list[dict[str, Any]] = []
+    for pace, learned in paces:
+        both = ([p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1])
+        for params, pull in zip(both, (decay, 0.0), strict=True):
+            if params or not thaw:
+                groups.append({"params": params, "weight_decay": pull, "pace": pace})
     rate = float(_set(options.learning_rate))
     if options.optimiser == "sgd":
         nesterov = options.momentum > 0

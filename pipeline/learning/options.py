@@ -65,7 +65,10 @@ class TrainOptions:
     padding: str = _knob("valid", "padding of the reference network", PADDINGS)
     init: str = _knob("kaiming", "initialisation of our own networks", INITS)
     weights: str | None = _knob(None, "start from: imagenet, a model id, or a .safetensors file")
-    freeze: bool = _knob(False, "with weights: train the head alone")
+    freeze: bool = _knob(False, "with weights: fit the head alone, in seconds")
+    thaw: float = _knob(
+        0.0, "with weights: share of training over which the rest joins the fitted head, top down"
+    )
     self_training: int | None = _knob(None, "unlabelled instants per camera zone to learn from too")
     rounds: int | None = _knob(None, "cross-fitted teachers behind the final network; 0 is none")
     refit: float | None = _knob(None, "share of the epochs taught on all labels, after measuring")
@@ -82,6 +85,10 @@ class TrainOptions:
             value, choices = getattr(self, knob.name), knob.metadata["choices"]
             if choices and value is not None and value not in choices:
                 raise InputError(f"{knob.name} is {value!r}.", f"Choose {', '.join(choices)}.")
+        if (self.freeze or self.thaw) and not self.weights:
+            raise InputError("freeze and thaw go on from weights.", "Give weights as well.")
+        if not 0.0 <= self.thaw <= 1.0:
+            raise InputError(f"thaw is {self.thaw!r}.", "Give a share between 0 and 1.")
         for name in ("epochs", "batch_size", "size"):
             value = getattr(self, name)
             if value is not None and value < 1:

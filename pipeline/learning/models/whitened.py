@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from pipeline.learning.models.parts import NetSpec, prepared
 
-WIDTHS = (64, 256, 256)
-DEPTH = 3
+WIDTHS = (64, 128, 256)
+DEPTH = 2
 
 
 class WhitenedNet(nn.Module):
