@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-LOOKS = 3.0
+LOOKS = 2.0
 """Independent looks at a vehicle that a network's frames of it are worth; README, Decisions."""
 
 

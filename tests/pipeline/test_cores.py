@@ -56,7 +56,8 @@ def test_workers_end_with_a_caller_that_is_killed(tmp_path: Path) -> None:
     worker = int(caller.stdout.readline())
     os.kill(worker, 0)  # alive
     caller.kill()
-    caller.communicate()
+    caller.wait()
+    caller.stdout.close()  # which the worker holds too: waiting for its end would wait for it
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and Path(f"/proc/{worker}").exists():
         time.sleep(0.2)
