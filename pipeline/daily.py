@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.cameras import Registry
     from pipeline.counting import (
         Classifier,
+        CountParams,
         DayCount,
         Dwell,
         HourCount,
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from pipeline.store import Workspace
 
 Row = dict[str, Any]
-
-LOOKS = 2.0
-"""Independent looks at a vehicle that a network's frames of it are worth; README, Decisions."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,8 @@ def count_day(ws: Workspace, camera_day: CameraDay, model_id: str) -> list[Row]:
     clips = clip_rows(ws, camera.id, day)
     zones = _zone_scores(ws, camera, day, model_id)
     hours = localtime.hour_spans(day, camera.timezone)
-    dwell, classifier = _stays(ws, camera, day, card)
+    params = _params(card)
+    dwell, classifier = _stays(ws, camera, day, card, params)
     if dwell:
         zones = [stays.two_valued(one, classifier) for one in zones]
     result = counting.count_day(
@@ -156,7 +155,7 @@ def count_day(ws: Workspace, camera_day: CameraDay, model_id: str) -> list[Row]:
         scheduled=localtime.scheduled_spans(camera, day),
         hours=hours,
         classifier=classifier,
-        params=counting.CountParams(looks=LOOKS, dwell=dwell),
+        params=replace(params, dwell=dwell),
         profile=_profile(ws, camera, day, model_id),
         hour_of_week=[_hour_of_week(start, camera.timezone) for start, _ in hours],
     )
@@ -188,7 +187,7 @@ def _zone_scores(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> 
 
 
 def _stays(
-    ws: Workspace, camera: Camera, day: dt.date, card: Row
+    ws: Workspace, camera: Camera, day: dt.date, card: Row, params: CountParams
 ) -> tuple[dict[str, Dwell], Classifier]:
     """Return the stays of a camera too sparse to show them, and the classifier to count by."""
 
@@ -197,7 +196,14 @@ def _stays(
         return _zone_scores(ws, camera, one, card["model_id"]), covered
 
     days = [one for one in ws.days("scores", camera.id) if one <= day]
-    return stays.learned(camera, days, read, _classifier(card), LOOKS)
+    return stays.learned(camera, days, read, _classifier(card), params)
+
+
+def _params(card: Row) -> CountParams:
+    """Return how to count by a model: what its frames of one vehicle are worth together."""
+    from pipeline.counting import CountParams
+
+    return CountParams(looks=card.get("looks", 1.0))
 
 
 def _classifier(card: Row) -> Classifier:

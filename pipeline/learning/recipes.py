@@ -41,7 +41,7 @@ _RECIPES: dict[Kind, dict[str, Any]] = {
         "schedule": "one_cycle",
         "warm_up": 0.2,
         "learning_rate": 0.2,
-        "weight_decay": 5e-4,
+        "weight_decay": 1e-3,
         "label_smoothing": 0.1,
         "batch_size": 250,
         "ema": 0.05,
@@ -92,14 +92,13 @@ def augmentation(kind: Kind, strength: float) -> Augment:
         return Augment()
     s = strength
     if kind == "thumbnail":
-        more = max(s - 1.0, 0.0)
         return Augment(
             flip=True,
-            shift_px=min(round(3 * s), 4),
-            erase=0.35 * s,
-            light=0.35 * s,
-            turn_deg=8.0 * more,
-            zoom=0.12 * more,
+            shift_px=min(round(4 * s), 4),
+            turn_deg=6.0 * s,
+            zoom=0.1 * s,
+            light=0.4 * s,
+            erase=0.8 * s,
         )
     if kind == "photograph":
         return Augment(
