@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pipeline.cameras import Registry
     from pipeline.counting import (
         Classifier,
-        CountParams,
         DayCount,
         Dwell,
         HourCount,
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
     from pipeline.store import Workspace
 
 Row = dict[str, Any]
+
+LOOKS = 0.9
+"""Looks at a vehicle that all of a network's frames of it are worth together; README, Decisions."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,7 @@ def count_day(ws: Workspace, camera_day: CameraDay, model_id: str) -> list[Row]:
     clips = clip_rows(ws, camera.id, day)
     zones = _zone_scores(ws, camera, day, model_id)
     hours = localtime.hour_spans(day, camera.timezone)
-    params = _params(card)
-    dwell, classifier = _stays(ws, camera, day, card, params)
+    dwell, classifier = _stays(ws, camera, day, card)
     if dwell:
         zones = [stays.two_valued(one, classifier) for one in zones]
     result = counting.count_day(
@@ -155,7 +156,7 @@ def count_day(ws: Workspace, camera_day: CameraDay, model_id: str) -> list[Row]:
         scheduled=localtime.scheduled_spans(camera, day),
         hours=hours,
         classifier=classifier,
-        params=replace(params, dwell=dwell),
+        params=counting.CountParams(looks=LOOKS, dwell=dwell),
         profile=_profile(ws, camera, day, model_id),
         hour_of_week=[_hour_of_week(start, camera.timezone) for start, _ in hours],
     )
@@ -187,7 +188,7 @@ def _zone_scores(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> 
 
 
 def _stays(
-    ws: Workspace, camera: Camera, day: dt.date, card: Row, params: CountParams
+    ws: Workspace, camera: Camera, day: dt.date, card: Row
 ) -> tuple[dict[str, Dwell], Classifier]:
     """Return the stays of a camera too sparse to show them, and the classifier to count by."""
 
@@ -196,14 +197,7 @@ def _stays(
         return _zone_scores(ws, camera, one, card["model_id"]), covered
 
     days = [one for one in ws.days("scores", camera.id) if one <= day]
-    return stays.learned(camera, days, read, _classifier(card), params)
-
-
-def _params(card: Row) -> CountParams:
-    """Return how to count by a model: what its frames of one vehicle are worth together."""
-    from pipeline.counting import CountParams
-
-    return CountParams(looks=card.get("looks", 1.0))
+    return stays.learned(camera, days, read, _classifier(card), LOOKS)
 
 
 def _classifier(card: Row) -> Classifier:

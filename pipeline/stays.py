@@ -25,7 +25,7 @@ from pipeline import sampling
 from pipeline.domain import Span
 
 if TYPE_CHECKING:
-    from pipeline.counting import Classifier, CountParams, Dwell, ZoneScores
+    from pipeline.counting import Classifier, Dwell, ZoneScores
     from pipeline.counting.records import Flags, Floats, Indices
     from pipeline.domain import Camera
 
@@ -59,7 +59,7 @@ def learned(
     days: Sequence[dt.date],
     read: Callable[[dt.date], Day],
     classifier: Classifier,
-    params: CountParams,
+    looks: float,
 ) -> tuple[dict[str, Dwell], Classifier]:
     """Return the stay by zone (``CountParams.dwell``) and the classifier to count with.
 
@@ -70,7 +70,7 @@ def learned(
         days: that day and earlier ones, in order.
         read: gives a day's scores by zone and its covered spans.
         classifier: of the model behind the scores.
-        params: how to count the dense stretches.
+        looks: as in ``CountParams``.
     """
     if not sampling.is_sparse(camera.sample_hz):
         return {}, classifier
@@ -84,7 +84,7 @@ def learned(
     for movement in sorted({zone.movement for zone in camera.zones}):
         lanes = [kept[zone.name] for zone in camera.zones if zone.movement == movement]
         if all(lanes):
-            dense |= followed(lanes, classifier, params)
+            dense |= followed(lanes, classifier, looks)
     if sum(float(one.trucks.sum()) for one in dense.values()) < LEAST_TRUCKS:
         return {}, classifier
     judge = judged(list(dense.values()), classifier)
@@ -119,18 +119,18 @@ def stretches(scores: ZoneScores, covered: Sequence[Span]) -> list[ZoneScores]:
 
 
 def followed(
-    lanes: Sequence[Sequence[ZoneScores]], classifier: Classifier, params: CountParams
+    lanes: Sequence[Sequence[ZoneScores]], classifier: Classifier, looks: float
 ) -> dict[str, Dense]:
     """Follow single trucks through the dense stretches of a movement's zones, by zone name.
 
     A truck in two neighbouring zones at once is one truck, though positive in both.
     """
-    from pipeline.counting import count_day
+    from pipeline.counting import CountParams, count_day
 
     laid = [_end_to_end(parts) for parts in lanes]
     zones, spans = [zone for zone, _ in laid], laid[0][1]
     hours = [(0.0, spans[-1][1] + _PAUSE_S)]
-    day = count_day(zones, spans, spans, hours, classifier, params)
+    day = count_day(zones, spans, spans, hours, classifier, CountParams(looks=looks))
     (count,) = day.movements
     single = [one for one in count.passages if "straddle" not in one.flags]
     listed = sum(one.trucks for one in single)

@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline import metrics
 
 THRESHOLD = 0.5
-LEAST_P = 0.002  # no frame is surer than this, nor than its opposite, where frames are averaged
 SUREST = 0.995  # no label, however unanimous, is surer than this
 _FLAWS = (0.002, 0.01, 0.02, 0.04, 0.07, 0.1)
 
@@ -185,36 +184,6 @@ def natural_prevalence(
         mean /= float(random.sum()) + worth + 0.25 * free.size + 2
         share = min(max(mean, 1e-3), 1 - 1e-3)
     return share
-
-
-def vehicle_looks(
-    mean_odds: ArrayLike, label_p: ArrayLike, weights: ArrayLike, prior: float, flaw: float
-) -> float:
-    """Return how many independent looks at a vehicle a network's frames of it are worth.
-
-    The log odds that it is a truck are ``looks`` × the mean of its frames' calibrated log odds. It
-    would be the number of frames if they erred independently; but a network errs on a vehicle, so
-    it is about 1, and less for one that is too sure. The likeliest value by the vehicles' labels,
-    with a lognormal prior about 1 (σ = 0.5).
-
-    Args:
-        mean_odds: ``[n]`` mean log odds of a vehicle's frames, by networks that never saw it.
-        label_p: ``[n]`` probability of a truck as the labels alone have it.
-        weights: ``[n]`` how much each vehicle stands for; bounded at three times the median.
-        prior: prevalence among the labelled rows, which ``label_p`` assumes.
-        flaw: share of labels that are wrong however sure they are.
-    """
-    m, w = np.asarray(mean_odds, dtype=np.float64), np.asarray(weights, dtype=np.float64)
-    if not m.size:
-        return 1.0
-    w = np.minimum(w, 3 * np.median(w))
-    w = w * (w.sum() / (w**2).sum())
-    odds = likelihood_ratio(label_p, prior, flaw)
-    said = odds / (1 + odds)
-    tried = np.exp(np.linspace(math.log(0.2), math.log(5.0), 129))
-    q = sigmoid(tried[:, None] * m)
-    likelihood = np.log(q * said + (1 - q) * (1 - said)) @ w
-    return round(float(tried[np.argmax(likelihood - 0.5 * (np.log(tried) / 0.5) ** 2)]), 4)
 
 
 def _with_odds(p: Floats, odds: Floats) -> Floats:

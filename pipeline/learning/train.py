@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pipeline import cameras, lineage, metrics, splits
 from pipeline.learning import calibration, checkpoints, dataset, engines, recipes, slices
-from pipeline.learning.calibration import LEAST_P, Calibration
+from pipeline.learning.calibration import Calibration
 from pipeline.learning.card_page import as_markdown
 from pipeline.learning.cards import CARD_PAGE
 from pipeline.learning.classroom import Classroom, Course, side_by_side
@@ -40,9 +40,8 @@ ENOUGH_RANDOM = 60  # randomly drawn labels from which to read the natural preva
 LEAST_WEIGHT = 0.03  # below it an unlabelled instant is not worth a step
 VOUCHED = 0.7  # what an instant that was judged at second hand weighs beside a label
 GOING_ON = 0.6  # how long a teacher goes on as a pupil, beside its own course
-SUSPECTED = 0.1  # a vehicle none of whose frames reaches it is no passage
 SURE_FLAW = 0.02  # share of wrong labels assumed before any network has judged them
-RECIPE = 12  # raised when the same options begin to mean another training
+RECIPE = 11  # raised when the same options begin to mean another training
 
 Floats = NDArray[np.float64]
 
@@ -173,7 +172,6 @@ class _Training:
         self.pixels = torch.from_numpy(labelled.pixels)
         self.room = Classroom(ws, model_id, options, self.spec, kind)
         self.calibration: Calibration | None = None
-        self.looks = 1.0
         self.curves: dict[str, list[dict[str, float]]] = {}
         self.shown = (
             0.5 if options.balance in ("half", "size", "weights") else float(labelled.truth.mean())
@@ -224,10 +222,11 @@ class _Training:
         if len(free):
             courses = self._courses("pupil", lesson, free, folds, after="teacher")
             side_by_side(self.room, [last, *courses])
-            held_out, opinions = self._judged(courses, windows.pixels, folds)
-            fitted = self._calibrated(held_out, opinions[windows.random])
+            drawn = windows.random
+            folds = replace(folds, windows=folds.windows[drawn])
+            held_out, opinions = self._judged(courses, windows.pixels[drawn], folds)
+            fitted = self._calibrated(held_out, opinions)
         self.calibration = fitted
-        self.looks = self._looks(windows, opinions, fitted)
         sizes = {"train": n, "cross_fitted": n, "unlabelled": len(free)}
         return self._taught(last), held_out, sizes
 
@@ -331,24 +330,6 @@ class _Training:
             places.setdefault(camera, []).append((captured, zone))
         return read_windows(self.ws, self.days, places, per_zone, height, width, self.options.seed)
 
-    def _looks(self, windows: Windows, logits: Floats, fitted: Calibration) -> float:
-        """Learn what frames of one vehicle say together, from labels and instants about them."""
-        p = np.clip(fitted.p_truck(logits), LEAST_P, 1 - LEAST_P)
-        odds, labelled = np.log(p / (1 - p)), self.labelled
-        seen = [
-            (i, float(odds[rows].mean()))
-            for i, rows in windows.vehicles(labelled)
-            if p[rows].max() >= SUSPECTED
-        ]
-        own = np.array([i for i, _ in seen], dtype=np.int64)
-        return calibration.vehicle_looks(
-            [mean for _, mean in seen],
-            labelled.p[own],
-            labelled.weight[own],
-            float(labelled.p.mean()),
-            fitted.flaw,
-        )
-
     def _self_taught(self, windows: Windows, logits: Floats, fitted: Calibration) -> Lesson:
         """Return unlabelled instants with the belief in a truck as target.
 
@@ -402,7 +383,6 @@ class _Training:
             "temperature": fitted.temperature,
             "prior": {"shown": fitted.shown, "natural": fitted.natural, "bias": fitted.bias},
             "label_flaw": fitted.flaw,
-            "looks": self.looks,
             "prevalence": fitted.natural,
             "held_out": counts.as_json(),
             "held_out_from": held_out.how,

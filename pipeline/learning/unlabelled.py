@@ -70,28 +70,6 @@ class Windows:
         weight[:-1] += same
         return np.asarray(total / weight, dtype=np.float64)
 
-    def vehicles(self, labelled: Labelled) -> list[tuple[int, NDArray[np.int64]]]:
-        """Return each label that shows a vehicle well, with the instants that show as much of it.
-
-        Well, and as much: at least half as much as any instant within ``ABOUT_S`` of the label.
-        """
-        found, theirs = [], pictures.vehicle_share(labelled.pixels)
-        rows = self._rows_of_zones()
-        for i, place in enumerate(zip(labelled.cameras, labelled.zones, strict=True)):
-            here = rows.get(place, np.zeros(0, dtype=np.int64))
-            here = here[np.abs(self.captured_s[here] - labelled.captured_s[i]) < ABOUT_S]
-            most = max(float(self.share[here].max(initial=0.0)), float(theirs[i]))
-            here = here[self.share[here] >= most / 2]
-            if theirs[i] >= max(most / 2, LEAST_SHARE) and len(here):
-                found.append((i, here))
-        return found
-
-    def _rows_of_zones(self) -> dict[tuple[str, str], NDArray[np.int64]]:
-        rows: dict[tuple[str, str], list[int]] = {}
-        for row, place in enumerate(zip(self.cameras, self.zones, strict=True)):
-            rows.setdefault(place, []).append(row)
-        return {place: np.array(found, dtype=np.int64) for place, found in rows.items()}
-
     def vouched(self, labelled: Labelled, said: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what labels close by say of each instant, in log odds; 0 where there is none.
 
@@ -101,9 +79,11 @@ class Windows:
         """
         heard = np.zeros(len(self))
         mine, theirs = self.share, pictures.vehicle_share(labelled.pixels)
-        rows = self._rows_of_zones()
+        rows: dict[tuple[str, str], list[int]] = {}
+        for row, place in enumerate(zip(self.cameras, self.zones, strict=True)):
+            rows.setdefault(place, []).append(row)
         for i, place in enumerate(zip(labelled.cameras, labelled.zones, strict=True)):
-            here = rows.get(place, np.zeros(0, dtype=np.int64))
+            here = np.array(rows.get(place, []), dtype=np.int64)
             away = np.abs(self.captured_s[here] - labelled.captured_s[i])
             here, away = here[away < ABOUT_S], away[away < ABOUT_S]
             if theirs[i] < LEAST_SHARE or not len(here):

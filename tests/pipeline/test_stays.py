@@ -56,9 +56,7 @@ def test_a_sparse_plan_stays_on_keyframes_but_for_its_bursts() -> None:
 
 
 def test_a_dense_camera_is_left_alone(camera_entry) -> None:
-    found = stays.learned(
-        camera(camera_entry, 5.0), DAYS, lambda _: pytest.fail("read"), CARD, CountParams(looks=3.0)
-    )
+    found = stays.learned(camera(camera_entry, 5.0), DAYS, lambda _: pytest.fail("read"), CARD, 3.0)
     assert found == ({}, CARD)
 
 
@@ -66,10 +64,7 @@ def test_too_few_trucks_teach_nothing(camera_entry) -> None:
     def read(day: dt.date) -> stays.Day:
         return [simulated(day.day, 20, plan(day.day))], WHOLE
 
-    assert stays.learned(camera(camera_entry), DAYS[:1], read, CARD, CountParams(looks=3.0)) == (
-        {},
-        CARD,
-    )
+    assert stays.learned(camera(camera_entry), DAYS[:1], read, CARD, 3.0) == ({}, CARD)
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +73,7 @@ def three_days() -> dict[dt.date, stays.Day]:
 
 
 def test_bursts_of_three_days_teach_the_stay_and_the_errors(camera_entry, three_days) -> None:
-    dwell, judge = stays.learned(
-        camera(camera_entry), DAYS, three_days.__getitem__, CARD, CountParams(looks=3.0)
-    )
+    dwell, judge = stays.learned(camera(camera_entry), DAYS, three_days.__getitem__, CARD, 3.0)
     # 2400 a day for three days, of which bursts see 2%: 144 trucks.
     assert judge.tp + judge.fn == pytest.approx(144, rel=0.35)
     assert 0.985 < judge.specificity < 0.999  # the edges of stays count as outside
@@ -90,9 +83,7 @@ def test_bursts_of_three_days_teach_the_stay_and_the_errors(camera_entry, three_
 
 
 def test_days_at_one_frame_in_ten_seconds_are_counted(camera_entry, three_days) -> None:
-    dwell, judge = stays.learned(
-        camera(camera_entry), DAYS, three_days.__getitem__, CARD, CountParams(looks=3.0)
-    )
+    dwell, judge = stays.learned(camera(camera_entry), DAYS, three_days.__getitem__, CARD, 3.0)
     counted = []
     for day in DAYS:
         zones = [stays.two_valued(one, judge) for one in three_days[day][0]]
@@ -110,12 +101,10 @@ def test_a_day_that_was_dense_teaches_too_and_another_aim_does_not(camera_entry)
     def read(day: dt.date) -> stays.Day:
         return [simulated(1, 2400, dense)], half_hour
 
-    (dwell, judge) = stays.learned(
-        camera(camera_entry), DAYS[:1], read, CARD, CountParams(looks=3.0)
-    )
+    (dwell, judge) = stays.learned(camera(camera_entry), DAYS[:1], read, CARD, 3.0)
     assert dwell["exit"].mean_s * judge.sensitivity == pytest.approx(4.0 * 0.8, rel=0.2)
     moved = camera(camera_entry, valid_from=DAYS[1])
-    assert stays.learned(moved, DAYS[:1], read, CARD, CountParams(looks=3.0)) == ({}, CARD)
+    assert stays.learned(moved, DAYS[:1], read, CARD, 3.0) == ({}, CARD)
 
 
 def test_scores_keep_their_side_of_the_threshold() -> None:

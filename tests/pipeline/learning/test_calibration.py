@@ -125,20 +125,3 @@ def test_chosen_rows_sharpen_the_prevalence_and_do_not_bend_it():
     assert np.mean(found) == pytest.approx(0.05, abs=2.6 * np.std(found) / np.sqrt(200) + 0.001)
     assert np.std(alone) == pytest.approx(0.0141, rel=0.15)
     assert np.std(found) < 0.6 * np.std(alone)
-
-
-def test_what_frames_of_a_vehicle_are_worth_is_learned_from_labels():
-    """Drawn with odds 0.6 × mean; one label in fifty is the wrong way round."""
-    rng = np.random.default_rng(8)
-    mean = rng.normal(0.0, 3.0, 3000)
-    truth = rng.random(3000) < 1 / (1 + np.exp(-0.6 * mean))
-    said = np.where(rng.random(3000) < 0.98, truth, ~truth)
-    label_p = np.where(said, 0.99, 0.01)
-    found = calibration.vehicle_looks(mean, label_p, np.ones(3000), 0.5, flaw=0.02)
-    assert found == pytest.approx(0.6, abs=0.08)
-
-
-def test_few_vehicles_leave_about_one_look():
-    assert calibration.vehicle_looks([], [], [], 0.5, flaw=0.02) == 1.0
-    three = calibration.vehicle_looks([2.0, -2.0, 3.0], [0.99, 0.01, 0.99], [1, 1, 1], 0.5, 0.02)
-    assert 0.7 < three < 2.0

@@ -339,16 +339,6 @@ def test_a_label_vouches_for_its_vehicle_and_for_no_other(campaign):
     assert empty.vouched(labelled, said) == pytest.approx([0.0])
 
 
-def test_a_labelled_vehicle_is_found_again_where_as_much_of_it_shows(campaign):
-    labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
-    truck = int(np.flatnonzero(labelled.truth)[-1])
-    rows = [truck, truck, truck - 1, truck, truck]  # the third shows an empty road
-    seen = _instants(labelled, rows, [0.0, 0.3, 0.4, 0.7, 0.9], [False] * 5)
-    found = {i: rows.tolist() for i, rows in seen.vehicles(labelled)}
-    assert found[truck] == [0, 1, 3]  # within 0.8 s, and as much of a vehicle
-    assert truck - 1 not in found
-
-
 def test_what_only_teachers_take_for_a_truck_teaches_nothing(campaign):
     labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
     options = recipes.resolve(TrainOptions(), "footage", len(labelled))
