@@ -9,12 +9,16 @@ goes to stderr, so stdout stays free for ``--json``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from http import HTTPStatus
+from typing import Any, TypeVar
 
 from flows import _processes
 from pipeline.errors import TruckCounterError
+
+Answer = TypeVar("Answer")
 
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -57,6 +61,7 @@ __all__ = [
     "flow",
     "get_client",
     "get_run_logger",
+    "patiently",
     "run_again",
     "run_deployment",
     "run_here",
@@ -86,10 +91,17 @@ def answering() -> Iterator[None]:
         TruckCounterError: naming the address and what to do.
     """
     import httpx
-    from prefect.exceptions import ObjectNotFound
+    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
     try:
         yield
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
+        raise TruckCounterError(
+            f"the Prefect server at {server()} answers {error.response.status_code}: too busy.",
+            "Run the same command again later; what is handed over already is not done twice.",
+        ) from error
     except httpx.TransportError as error:
         raise _unreachable(type(error).__name__) from error
     except RuntimeError as error:
@@ -106,6 +118,23 @@ def answering() -> Iterator[None]:
             f"the Prefect server at {server()} knows no such deployment.",
             "Make the deployments known: truck-counter up, or prefect deploy --all.",
         ) from error
+
+
+def patiently(call: Callable[[], Answer], waits: Sequence[float] = (1, 2, 4, 8, 16)) -> Answer:
+    """Make a call that may be repeated, again while the server is too busy to answer it.
+
+    Prefect's client has tried a few times by then; a server on SQLite may need longer.
+    """
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    for wait_s in waits:
+        try:
+            return call()
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            time.sleep(wait_s)
+    return call()
 
 
 def _unreachable(why: str) -> TruckCounterError:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flows import due
@@ -121,7 +122,7 @@ def scheduled(ws: Workspace, days: dict[str, list[str]], model_id: str) -> list[
 
 
 def _handed_over(ws: Workspace, days: dict[str, list[str]], model_id: str) -> list[Row]:
-    from flows._prefect import run_again, run_deployment
+    from flows._prefect import patiently, run_again, run_deployment
 
     runs: list[Row] = []
     for camera, dates in days.items():
@@ -131,13 +132,15 @@ def _handed_over(ws: Workspace, days: dict[str, list[str]], model_id: str) -> li
             "model_id": model_id,
         }
         key = hashlib.blake2b(json.dumps(parameters, sort_keys=True).encode(), digest_size=12)
-        run: Any = run_deployment(
+        ask = partial(
+            run_deployment,
             "backfill/backfill",
             parameters=parameters,
             flow_run_name=f"backfill {camera} {dates[0]}..{dates[-1]}",
             idempotency_key=f"backfill-{key.hexdigest()}",
             timeout=0,
         )
-        state = run_again(run)
+        run: Any = patiently(ask)
+        state = patiently(partial(run_again, run))
         runs.append({"camera": camera, "days": len(dates), "run": str(run.id), "state": state})
     return runs

@@ -134,6 +134,43 @@ def test_a_server_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPat
             raise RuntimeError("something else")
 
 
+def _busy(status: int) -> Exception:
+    import httpx
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    request = httpx.Request("POST", "http://there/api/create_flow_run")
+    return PrefectHTTPStatusError("no", request=request, response=httpx.Response(status))
+
+
+def test_a_busy_server_is_asked_again_and_then_told_of_in_one_line() -> None:
+    from prefect.exceptions import PrefectHTTPStatusError
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows import _prefect
+    from pipeline.errors import TruckCounterError
+
+    answers: list[Exception | str] = [_busy(503), _busy(500), "done"]
+
+    def ask() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert _prefect.patiently(ask, waits=(0, 0)) == "done"
+    answers += [_busy(503), _busy(503)]
+    with (
+        temporary_settings({PREFECT_API_URL: "http://there/api"}),
+        pytest.raises(TruckCounterError, match=r"there/api answers 503: too busy.*later"),
+        _prefect.answering(),
+    ):
+        _prefect.patiently(ask, waits=(0,))
+    answers += [_busy(404), "never asked"]
+    with pytest.raises(PrefectHTTPStatusError):
+        _prefect.patiently(ask, waits=(0,))
+    assert answers == ["never asked"]
+
+
 def truck_counter(root: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "flows.cli", *arguments, "--root", str(root)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
