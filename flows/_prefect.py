@@ -125,11 +125,14 @@ def patiently(call: Callable[[], Answer], waits: Sequence[float] = (1, 2, 4, 8, 
 
     Prefect's client has tried a few times by then; a server on SQLite may need longer.
     """
+    import httpx
     from prefect.exceptions import PrefectHTTPStatusError
 
     for wait_s in waits:
         try:
             return call()
+        except httpx.TimeoutException:
+            time.sleep(wait_s)
         except PrefectHTTPStatusError as error:
             if error.response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise
@@ -152,9 +155,13 @@ def server() -> str:
 
 
 def run_again(run: FlowRun) -> str:
-    """Schedule a run that has ended anew; return the name of the state it is in then."""
-    if run.state is None or not run.state.is_final():
-        return (run.state and run.state.name) or ""
+    """Schedule a run that has ended anew; return the name of the state it is in then.
+
+    It is looked at again first: asked twice, a run that a worker has taken meanwhile goes on.
+    """
     with get_client(sync_client=True) as client:
+        run = client.read_flow_run(run.id)
+        if run.state is None or not run.state.is_final():
+            return (run.state and run.state.name) or ""
         client.set_flow_run_state(run.id, Scheduled(), force=True)
     return "Scheduled"

@@ -104,6 +104,13 @@ def _write_world(ws: Workspace, plan: ScenePlan) -> None:
 
     from pipeline import scene
 
+    said = {"seed": plan.seed, "first_day": str(plan.first_day), "days": len(plan.dates())}
+    note_of = ws.root / "demonstration.json"
+    if note_of.is_file() and store.read_json(note_of) != said:
+        raise InputError(
+            f"{ws.root} holds another demonstration ({note_of.name}).",
+            "Name another folder with --root, or remove this one.",
+        )
     registry = scene.cameras_toml(plan).encode()
     if ws.cameras_toml.is_file() and ws.cameras_toml.read_bytes() != registry:
         raise InputError(
@@ -111,6 +118,7 @@ def _write_world(ws: Workspace, plan: ScenePlan) -> None:
             "Name an empty folder with --root.",
         )
     store.write_bytes(ws.cameras_toml, registry)
+    store.write_json(note_of, said)
     truth = pa.Table.from_pylist(
         [
             {

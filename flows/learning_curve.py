@@ -39,12 +39,17 @@ class Setting:
     way: str
     labels: int
     finish: float
+    days: int
     seed: int
 
     @property
     def name(self) -> str:
-        """A folder's name."""
-        return f"{self.way}-{self.labels}-{self.finish:g}-{self.seed}"
+        """A folder's name: another for whatever would make another point."""
+        from pipeline.daily import LOOKS
+        from pipeline.learning.train import RECIPE
+
+        rules = f"{RECIPE}-{LOOKS:g}-{VOTES}"
+        return f"{self.way}-{self.labels}-{self.finish:g}-{self.days}-{self.seed}-{rules}"
 
 
 def run(
@@ -63,7 +68,7 @@ def run(
 
     plan = scene.plan(seed, days)
     registry = demo.film(ws, plan)
-    settings = [Setting(way, n, finish, seed) for n in sorted(labels) for way in WAYS]
+    settings = [Setting(way, n, finish, days, seed) for n in sorted(labels) for way in WAYS]
     rows = []
     for i, setting in enumerate(settings):
         note(f"point {i + 1} of {len(settings)}: {setting.labels} labels, {setting.way}")

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-LOOKS = 0.9
-"""Looks at a vehicle that all of a network's frames of it are worth together; README, Decisions."""
+LOOKS = 3.0
+"""Independent looks at a vehicle that a network's frames of it are worth; README, Decisions."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pipeline.store import Workspace
 
 WORKERS = 2
-RULES = 4  # raise it when verification judges differently: cached results of other rules are void
+RULES = 5  # raise it when verification judges differently: cached results of other rules are void
 UNPLACED_AT = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".ts", ".wmv", ".asf")
 

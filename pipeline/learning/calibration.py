@@ -145,51 +145,28 @@ def natural_prevalence(
     logits: ArrayLike,
     label_p: ArrayLike,
     prior: float,
-    drawn: ArrayLike,
-    weights: ArrayLike,
     free_logits: ArrayLike = (),
     rounds: int = 100,
 ) -> float:
-    """Return the prevalence on the road, by expectation-maximisation over three estimates.
+    """Return the prevalence on the road from rows drawn at random, by expectation-maximisation.
 
     After Saerens et al. (2002), with the votes as further evidence: believe at the prevalence so
-    far, estimate, repeat. Each estimate counts as many rows as its variance is worth: the mean over
-    rows drawn at random; the total of chosen rows over all that could be drawn (Horvitz & Thompson
-    1952: chosen trucks stand for few instants each, so it is the sharper one; rows without a truck
-    and their large weights do not enter); the mean over unlabelled instants drawn at random.
-
-    Args:
-        fitted: calibration at the prevalence assumed so far; two rows' worth of it steady the rest.
-        logits: ``[n]``, by networks that never saw the rows.
-        label_p: ``[n]`` probability of a truck as the labels alone have it.
-        prior: prevalence among the labelled rows, which ``label_p`` assumes.
-        drawn: bool ``[n]``: drawn at random, whatever they show.
-        weights: ``[n]`` how much each row stands for; random rows stand for everything together.
-        free_logits: of unlabelled instants; they come in runs of neighbours: each counts a quarter.
-        rounds: iterations.
+    far, average, repeat. ``free_logits`` are unlabelled instants drawn at random; they come in runs
+    of neighbours, so each counts a quarter. Two rows' worth of ``fitted.natural`` steady it.
     """
-    z, w = np.asarray(logits, dtype=np.float64), np.asarray(weights, dtype=np.float64)
-    random = np.asarray(drawn, dtype=bool)
-    free = np.asarray(free_logits, dtype=np.float64)
-    odds = likelihood_ratio(label_p, prior, fitted.flaw)
-    chosen = _with_odds(replace(fitted, natural=prior).p_truck(z[~random]), odds[~random])
-    stands_for = w[~random] / max(float(w[random].sum()), 1e-12)
-    total, variance = float(stands_for @ chosen), float(stands_for**2 @ chosen)
+    z = np.concatenate([np.asarray(logits, float), np.asarray(free_logits, float)])
+    ratio = np.ones(len(z))
+    ratio[: np.size(logits)] = likelihood_ratio(label_p, prior, fitted.flaw)
+    weight = np.full(len(z), 0.25)
+    weight[: np.size(logits)] = 1.0
     share = fitted.natural
     for _ in range(rounds):
-        now = replace(fitted, natural=share)
-        mean = float(_with_odds(now.p_truck(z[random]), odds[random]).sum())
-        worth = share * (1 - share) / variance if variance > 0 else 0.0
-        mean += worth * total + 0.25 * float(now.p_truck(free).sum()) + 2 * fitted.natural
-        mean /= float(random.sum()) + worth + 0.25 * free.size + 2
-        share = min(max(mean, 1e-3), 1 - 1e-3)
+        p = replace(fitted, natural=share).p_truck(z)
+        odds = p / (1 - p + 1e-12) * ratio
+        belief = odds / (1 + odds)
+        total = float((weight * belief).sum()) + 2 * fitted.natural
+        share = min(max(total / (float(weight.sum()) + 2), 1e-3), 1 - 1e-3)
     return share
-
-
-def _with_odds(p: Floats, odds: Floats) -> Floats:
-    """Return probabilities once evidence of these odds has come to them."""
-    raised = p / (1 - p + 1e-12) * odds
-    return np.asarray(raised / (1 + raised), dtype=np.float64)
 
 
 def effective_counts(

@@ -83,9 +83,11 @@ class Classroom:
         if self.options.freeze:
             return net, Fit([self._head_fitted(net, course.lesson)])
         thaw = None
-        if self.options.thaw and not course.after:
-            self._head_fitted(net, course.lesson)
-            thaw = transfer.thawing(net, self.options.thaw)
+        if self.options.thaw:
+            if not course.after:
+                self._head_fitted(net, course.lesson)
+            # Who goes on from a network of this run has thawed already; its paces stay.
+            thaw = transfer.thawing(net, 0.0 if course.after else self.options.thaw)
         if course.after:
             net.load_state_dict(last_weights(self.checkpoint(course.after)))
             seed += 50

@@ -41,7 +41,7 @@ LEAST_WEIGHT = 0.03  # below it an unlabelled instant is not worth a step
 VOUCHED = 0.7  # what an instant that was judged at second hand weighs beside a label
 GOING_ON = 0.6  # how long a teacher goes on as a pupil, beside its own course
 SURE_FLAW = 0.02  # share of wrong labels assumed before any network has judged them
-RECIPE = 11  # raised when the same options begin to mean another training
+RECIPE = 10  # raised when the same options begin to mean another training
 
 Floats = NDArray[np.float64]
 
@@ -396,7 +396,7 @@ class _Training:
         }
 
     def _calibrated(self, held_out: HeldOut, free_logits: Floats | None = None) -> Calibration:
-        """Fit to held-out rows, with the prevalence that random and weighted rows agree on."""
+        """Fit to held-out rows; the natural prevalence from those drawn at random."""
         labelled, rows = self.labelled, held_out.rows
         label_p, prior = labelled.p[rows], float(labelled.p.mean())
         weight = labelled.weight[rows]
@@ -407,7 +407,7 @@ class _Training:
         if drawn.sum() < ENOUGH_RANDOM:
             return fitted
         natural = calibration.natural_prevalence(
-            fitted, held_out.logits, label_p, prior, drawn, weight, _nothing(free_logits)
+            fitted, held_out.logits[drawn], label_p[drawn], prior, _nothing(free_logits)
         )
         return replace(fitted, natural=natural)
 

@@ -27,12 +27,13 @@ class Thaw:
     """Which blocks of a network learn, and how fast: the head at once, the lowest last.
 
     ``blocks`` from the head down; ``share`` of training after which all of them learn; parameters
-    that never learn by the ids in ``fixed``.
+    that never learn by the ids in ``fixed``; ``loose`` ones of no block go with the lowest.
     """
 
     blocks: tuple[nn.Module, ...]
     share: float
     fixed: frozenset[int] = frozenset()
+    loose: tuple[nn.Parameter, ...] = ()
 
     def joined(self, epoch: int, epochs: int) -> int:
         """Return how many blocks learn in ``epoch`` of ``epochs``, counted from 0.
@@ -51,32 +52,43 @@ class Thaw:
         for i, block in enumerate(self.blocks):
             learns = i < joined
             block.train(learns)
-            for parameter in block.parameters():
+            held = [*block.parameters(), *(self.loose if i == len(self.blocks) - 1 else ())]
+            for parameter in held:
                 parameter.requires_grad_(learns and id(parameter) not in self.fixed)
 
     def paces(self) -> list[tuple[float, list[nn.Parameter]]]:
         """Return how fast each block moves, 1 for the head and ``SLOWEST`` at the end, and what."""
         last = max(len(self.blocks) - 1, 1)
-        return [
+        found = [
             (SLOWEST ** (i / last), [p for p in block.parameters() if id(p) not in self.fixed])
             for i, block in enumerate(self.blocks)
         ]
+        found[-1][1].extend(p for p in self.loose if id(p) not in self.fixed)
+        return found
 
 
 def thawing(net: TruckNet, share: float) -> Thaw:
     """Return how ``net`` thaws over a ``share`` of training."""
     fixed = frozenset(id(p) for p in net.parameters() if not p.requires_grad)
-    return Thaw(blocks_of(net.body), share, fixed)
+    blocks = blocks_of(net.body)
+    held = {id(p) for block in blocks for p in block.parameters()}
+    return Thaw(blocks, share, fixed, tuple(p for p in net.parameters() if id(p) not in held))
 
 
 def blocks_of(body: nn.Module) -> tuple[nn.Module, ...]:
     """Return the parts of a network that learn, from the head down; lists count by their members.
 
+    What merely wraps one part is looked into. Parameters that a network holds by itself, beside its
+    parts, move with the lowest (:func:`thawing`).
+
     >>> [type(b).__name__ for b in blocks_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 1)))]
     ['Linear', 'Conv2d']
     """
+    inside = list(body.children())
+    while len(inside) == 1 and list(inside[0].children()):
+        inside = list(inside[0].children())
     found: list[nn.Module] = []
-    for child in body.children():
+    for child in inside:
         listed = isinstance(child, nn.Sequential | nn.ModuleList)
         parts = child.children() if listed else [child]
         found += [part for part in parts if list(part.parameters())]

@@ -143,13 +143,15 @@ def _busy(status: int) -> Exception:
 
 
 def test_a_busy_server_is_asked_again_and_then_told_of_in_one_line() -> None:
+    import httpx
     from prefect.exceptions import PrefectHTTPStatusError
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from flows import _prefect
     from pipeline.errors import TruckCounterError
 
-    answers: list[Exception | str] = [_busy(503), _busy(500), "done"]
+    late = httpx.ReadTimeout("no answer")
+    answers: list[Exception | str] = [_busy(503), late, _busy(500), "done"]
 
     def ask() -> str:
         answer = answers.pop(0)
@@ -157,7 +159,7 @@ def test_a_busy_server_is_asked_again_and_then_told_of_in_one_line() -> None:
             raise answer
         return answer
 
-    assert _prefect.patiently(ask, waits=(0, 0)) == "done"
+    assert _prefect.patiently(ask, waits=(0, 0, 0)) == "done"
     answers += [_busy(503), _busy(503)]
     with (
         temporary_settings({PREFECT_API_URL: "http://there/api"}),

@@ -87,41 +87,7 @@ def test_natural_prevalence_from_random_rows_despite_wrong_labels():
     label_p = np.where(votes, 0.89, 0.014)  # at a prior of one quarter
     start = Calibration(shown=0.5, natural=float(votes.mean()))
 
-    every = np.ones(3000, dtype=bool)
-    found = calibration.natural_prevalence(start, logits, label_p, 0.25, every, every)
+    found = calibration.natural_prevalence(start, logits, label_p, prior=0.25)
 
     assert votes.mean() > 0.08
     assert found == pytest.approx(truth.mean(), abs=0.006)
-
-
-def test_chosen_rows_sharpen_the_prevalence_and_do_not_bend_it():
-    """Instants: 5% trucks, 80% of them large; of 10,000 others 9% large. 200 campaigns.
-
-    By hand, of 10,000 instants 500 hold trucks, 400 large; 855 others are large. 240 random rows
-    alone: standard error sqrt(0.05 × 0.95 ÷ 240) = 0.0141. 300 of 1,255 large instants (weight
-    4.18, a third trucks) and 200 of 8,745 others (weight 43.7, 2.3 trucks among them on average):
-    the total's is sqrt(96 × 4.18² + 2.3 × 43.7²) ÷ 10,000 = 0.0078 before it is combined.
-    """
-    rng = np.random.default_rng(5)
-    found, alone = [], []
-    for _ in range(200):
-        truth = np.arange(10_000) < 500
-        large = np.r_[np.arange(500) < 400, np.arange(9500) < 855]
-        of_large = rng.choice(np.flatnonzero(large), 300, replace=False)
-        of_rest = rng.choice(np.flatnonzero(~large), 200, replace=False)
-        of_all = rng.choice(10_000, 240, replace=False)
-        rows = np.r_[of_all, of_large, of_rest]
-        weights = np.r_[np.full(240, 10_000 / 240), np.full(300, 4.183), np.full(200, 43.7)]
-        y, drawn = truth[rows], np.arange(740) < 240
-        prior = float(y.mean())
-        logits = rng.normal(np.where(y, 3.0, -3.0), np.sqrt(6.0))
-        start = Calibration(shown=0.5, natural=0.1)
-        found.append(
-            calibration.natural_prevalence(
-                start, logits, np.where(y, 0.995, 0.005), prior, drawn, weights
-            )
-        )
-        alone.append(truth[of_all].mean())
-    assert np.mean(found) == pytest.approx(0.05, abs=2.6 * np.std(found) / np.sqrt(200) + 0.001)
-    assert np.std(alone) == pytest.approx(0.0141, rel=0.15)
-    assert np.std(found) < 0.6 * np.std(alone)

@@ -59,6 +59,16 @@ def test_blocks_join_from_the_head_down() -> None:
     assert paces[-1] == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("arch", ["vit_b_16", "resnet18", "mobilenet_v3_small"])
+def test_every_parameter_of_a_network_from_torchvision_has_a_pace(arch: str) -> None:
+    net = build(arch, NetSpec(3, 224, 224))
+    thaw = transfer.thawing(net, 0.5)
+    assert len(thaw.blocks) >= 3
+    paced = [id(p) for _, params in thaw.paces() for p in params]
+    assert len(paced) == len(set(paced)) == len(list(net.parameters()))
+    assert id(transfer.head_of(net).weight) == id(next(iter(thaw.blocks[0].parameters())))
+
+
 def test_what_has_not_joined_keeps_weights_and_statistics() -> None:
     net, lesson = _net("residual"), _lesson()
     options = TrainOptions(
