@@ -96,7 +96,7 @@ def answering() -> Iterator[None]:
     try:
         yield
     except PrefectHTTPStatusError as error:
-        if error.response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        if not _is_busy(error):
             raise
         raise TruckCounterError(
             f"the Prefect server at {server()} answers {error.response.status_code}: too busy.",
@@ -126,18 +126,21 @@ def patiently(call: Callable[[], Answer], waits: Sequence[float] = (1, 2, 4, 8, 
     Prefect's client has tried a few times by then; a server on SQLite may need longer.
     """
     import httpx
-    from prefect.exceptions import PrefectHTTPStatusError
 
     for wait_s in waits:
         try:
             return call()
-        except httpx.TimeoutException:
-            time.sleep(wait_s)
-        except PrefectHTTPStatusError as error:
-            if error.response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        except (httpx.TimeoutException, httpx.HTTPStatusError) as error:
+            if not _is_busy(error):
                 raise
-            time.sleep(wait_s)
+        time.sleep(wait_s)
     return call()
+
+
+def _is_busy(error: Exception) -> bool:
+    """Tell whether a server had no time to answer, from one that says no."""
+    answer = getattr(error, "response", None)
+    return answer is None or answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _unreachable(why: str) -> TruckCounterError:

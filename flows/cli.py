@@ -88,9 +88,7 @@ def ingest(
 @click.option(
     "--random-share",
     type=click.FloatRange(0, 1),
-    default=0.3,
-    show_default=True,
-    help="Part drawn purely at random, for unbiased estimates.",
+    help="Part drawn purely at random, for unbiased estimates; 0.3 unless told.",
 )
 @over_days
 def sample(
@@ -99,7 +97,7 @@ def sample(
     n: int,
     seed: int,
     model: str,
-    random_share: float,
+    random_share: float | None,
     cameras: tuple[str, ...],
     first: dt.date | None,
     last: dt.date | None,

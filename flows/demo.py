@@ -8,6 +8,7 @@ ordinary rows into ``annotations``. Days that teach the model are not days that 
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -45,18 +46,19 @@ def run(ws: Workspace, days: int, seed: int) -> dict[str, Any]:
     from pipeline.publish import publish
 
     plan = scene.plan(seed, days)
+    note("1/5 footage: rendered where it is missing, and ingested")
     registry = film(ws, plan)
-    note("3/6 labels: the crowd is simulated, everything else is not")
+    note("2/5 labels: the crowd is simulated, everything else is not")
     sample.sample(
         ws, CAMPAIGN, FRAMES_PER_CAMERA * len(registry.ids), *taught(registry, plan), seed
     )
     ask(ws, CAMPAIGN, plan, crowd.CROWD, VOTES, seed)
-    note("4/6 train")
+    note("3/5 train")
     model_id = _train(ws, seed)
-    note("5/6 infer, count, publish")
+    note("4/5 infer, count, publish")
     daily.count_days(ws, registry, counted(ws, registry, plan), model_id)
     publish(ws, registry)
-    note("6/6 report")
+    note("5/5 report")
     write_latest(ws, registry)
     report = write_report(ws, registry)
     rows = beside_truth(ws)
@@ -75,9 +77,7 @@ def film(ws: Workspace, plan: ScenePlan) -> Registry:
 
     _write_world(ws, plan)
     registry = cameras.load(ws.cameras_toml)
-    note(f"1/6 footage: rendering {len(plan.dates())} days of {len(registry.ids)} cameras")
     _render(ws.root, plan)
-    note("2/6 ingest")
     ingest(ws, registry, registry.ids, None, None)
     return registry
 
@@ -105,10 +105,10 @@ def _write_world(ws: Workspace, plan: ScenePlan) -> None:
     from pipeline import scene
 
     said = {"seed": plan.seed, "first_day": str(plan.first_day), "days": len(plan.dates())}
-    note_of = ws.root / "demonstration.json"
-    if note_of.is_file() and store.read_json(note_of) != said:
+    told = ws.root / "demonstration.json"
+    if told.is_file() and store.read_json(told) != said:
         raise InputError(
-            f"{ws.root} holds another demonstration ({note_of.name}).",
+            f"{ws.root} holds another demonstration ({told.name}).",
             "Name another folder with --root, or remove this one.",
         )
     registry = scene.cameras_toml(plan).encode()
@@ -118,7 +118,7 @@ def _write_world(ws: Workspace, plan: ScenePlan) -> None:
             "Name an empty folder with --root.",
         )
     store.write_bytes(ws.cameras_toml, registry)
-    store.write_json(note_of, said)
+    store.write_json(told, said)
     truth = pa.Table.from_pylist(
         [
             {
@@ -200,6 +200,27 @@ def beside_truth(ws: Workspace, truth_of: Workspace | None = None) -> list[dict[
     return rows
 
 
+@dataclass(frozen=True)
+class Summed:
+    """Camera-days that have a count: trucks counted, true ones, intervals that hold the truth."""
+
+    counted: float
+    truth: int
+    held: int
+
+    @property
+    def error(self) -> float:
+        """Counted ÷ true − 1."""
+        return self.counted / max(self.truth, 1) - 1
+
+
+def summed(rows: Sequence[dict[str, Any]]) -> Summed:
+    """Add up the rows of :func:`beside_truth`."""
+    made = [r for r in rows if r["truck_count"] is not None]
+    held = sum(r["truck_count_lo"] <= r["truth"] <= r["truck_count_hi"] for r in made)
+    return Summed(sum(r["truck_count"] for r in made), sum(r["truth"] for r in made), held)
+
+
 def _number(value: float) -> float | None:
     return None if value != value else float(value)
 
@@ -215,12 +236,10 @@ def _text(rows: list[dict[str, Any]], files: dict[str, str]) -> str:
             f"{r['camera_id']:<16} {r['date']}  {shown}  {interval:<16} "
             f"{r['truth']:>6}  {r['coverage']:>7.1%}  {r['quality']}"
         )
-    made = [r for r in rows if r["truck_count"] is not None]
-    counted, truth = sum(r["truck_count"] for r in made), sum(r["truth"] for r in made)
-    held = sum(r["truck_count_lo"] <= r["truth"] <= r["truck_count_hi"] for r in made)
+    whole = summed(rows)
     lines += [
-        f"in all: {counted:.1f} counted, {truth} true ({counted / max(truth, 1) - 1:+.1%}); "
-        f"{held} of {len(rows)} intervals hold the truth",
+        f"in all: {whole.counted:.1f} counted, {whole.truth} true ({whole.error:+.1%}); "
+        f"{whole.held} of {len(rows)} intervals hold the truth",
         "rendered footage, simulated crowd; model, counts and intervals are real",
         *(f"{name:<9} {path}" for name, path in files.items()),
     ]

@@ -10,6 +10,7 @@ people disagree too. A finished point is kept and not made again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline import store
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.cameras import Registry
+    from pipeline.daily import CameraDay
     from pipeline.scene import ScenePlan
     from pipeline.store import Workspace
 
@@ -28,8 +30,8 @@ Row = dict[str, Any]
 CAMPAIGN = "curve"
 VOTES = 3
 EDGE_S = 0.25
-WAYS = {"chosen": 0.3, "random": 1.0}
-"""How frames are chosen, and the share of them that is drawn at random."""
+WAYS: dict[str, float | None] = {"chosen": None, "random": 1.0}
+"""How frames are chosen, and the share of them that is drawn at random: None, as ever."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def run(
     from pipeline import scene
 
     plan = scene.plan(seed, days)
+    note("footage, and its ingest, where they are missing")
     registry = demo.film(ws, plan)
     settings = [Setting(way, n, finish, days, seed) for n in sorted(labels) for way in WAYS]
     rows = []
@@ -111,61 +114,49 @@ def _point(ws: Workspace, registry: Registry, plan: ScenePlan, setting: Setting)
     return row
 
 
-def frames_judged(
-    ws: Workspace, plan: ScenePlan, days: Sequence[Any], model_id: str, threshold: float = 0.5
-) -> Row:
+def frames_judged(ws: Workspace, plan: ScenePlan, days: Sequence[CameraDay], model_id: str) -> Row:
     """Lay the scores of camera-days beside the scene: accuracy, sensitivity, specificity."""
     import numpy as np
 
-    from pipeline import scene, schemas
+    from pipeline import daily, metrics, scene
 
-    right = {True: 0, False: 0}
-    judged = {True: 0, False: 0}
+    truths, said = [np.zeros(0, dtype=bool)], [np.zeros(0)]
     for one in days:
-        path = ws.scores(one.camera.id, one.day, model_id)
-        if not path.is_file():
-            continue
-        table = store.read_table(path, schemas.SCORES)
-        at_s = table["captured_at"].cast("int64").to_numpy() / 1e6
-        said = table["p_truck"].to_numpy() > threshold
-        of_zone = np.asarray(table["zone"].to_pylist())
-        for zone in one.camera.zones:
-            mine = of_zone == zone.name
-            truth = scene.presence(plan, one.camera.id, zone.name, at_s[mine])
-            plain = np.ones(len(truth), dtype=bool)
-            for step in (-EDGE_S, EDGE_S):
-                beside = scene.presence(plan, one.camera.id, zone.name, at_s[mine] + step)
-                plain &= beside == truth
-            for value in (True, False):
-                rows = plain & (truth == value)
-                judged[value] += int(rows.sum())
-                right[value] += int((said[mine][rows] == value).sum())
-    n = judged[True] + judged[False]
+        for zone in daily.zone_scores(ws, one.camera, one.day, model_id):
+            there = partial(scene.presence, plan, one.camera.id, zone.zone)
+            truth = there(zone.at_s)
+            plain = (there(zone.at_s - EDGE_S) == truth) & (there(zone.at_s + EDGE_S) == truth)
+            truths.append(truth[plain])
+            said.append(zone.p_truck[plain])
+    found = metrics.confusion(np.concatenate(truths), np.concatenate(said))
+    trucks, others = found.tp + found.fn, found.tn + found.fp
     return {
-        "instants": n,
-        "accuracy": (right[True] + right[False]) / max(n, 1),
-        "sensitivity": right[True] / max(judged[True], 1),
-        "specificity": right[False] / max(judged[False], 1),
+        "instants": int(trucks + others),
+        "accuracy": (found.tp + found.tn) / max(trucks + others, 1),
+        "sensitivity": found.tp / max(trucks, 1),
+        "specificity": found.tn / max(others, 1),
     }
 
 
 def counts_judged(rows: Sequence[Row]) -> Row:
-    """Lay daily counts beside the truth.
+    """Lay daily counts beside the truth; a day without a count is an error of 1.
 
     >>> days = [{"truck_count": 22.0, "truck_count_lo": 19, "truck_count_hi": 25, "truth": 20},
     ...         {"truck_count": None, "truck_count_lo": None, "truck_count_hi": None, "truth": 20}]
-    >>> found = counts_judged(days)
-    >>> found["count_error"], found["total_error"], found["held"], found["camera_days"]
-    (0.55, 0.1, 1, 2)
+    >>> counts_judged(days)
+    {'count_error': 0.55, 'total_error': 0.1, 'held': 1, 'camera_days': 2}
     """
-    made = [r for r in rows if r["truck_count"] is not None]
-    errors = [abs(r["truck_count"] - r["truth"]) / max(r["truth"], 1) for r in made]
-    counted, truth = sum(r["truck_count"] for r in made), sum(r["truth"] for r in made)
-    held = sum(r["truck_count_lo"] <= r["truth"] <= r["truck_count_hi"] for r in made)
+    from flows import demo
+
+    whole = demo.summed(rows)
+    errors = [
+        1.0 if r["truck_count"] is None else abs(r["truck_count"] - r["truth"]) / max(r["truth"], 1)
+        for r in rows
+    ]
     return {
-        "count_error": round((sum(errors) + len(rows) - len(made)) / max(len(rows), 1), 4),
-        "total_error": round(counted / truth - 1, 4) if truth else None,
-        "held": held,
+        "count_error": round(sum(errors) / max(len(rows), 1), 4),
+        "total_error": round(whole.error, 4) if whole.truth else None,
+        "held": whole.held,
         "camera_days": len(rows),
     }
 

@@ -61,7 +61,7 @@ def sample(
     last_day: dt.date | None = None,
     seed: int = 0,
     model: str = CURRENT,
-    random_share: float = selection.RANDOM_SHARE,
+    random_share: float | None = None,
 ) -> int:
     """Add ``n`` frames to a campaign, in equal parts over the zones of the cameras named.
 
@@ -76,7 +76,8 @@ def sample(
         model: id of a model that says which candidates are trucks or uncertain; ``current``: the
             one in use, where there is one; ``none``: size and movement say it. It touches the
             enriched share only.
-        random_share: part drawn purely at random, for unbiased estimates; 1 enriches nothing.
+        random_share: part drawn purely at random, for unbiased estimates; 1 enriches nothing. None:
+            ``selection.RANDOM_SHARE``.
 
     Returns:
         Rows added; 0 where the same call was made before.
@@ -88,6 +89,8 @@ def sample(
     """
     if n < 1:
         raise InputError(f"--n {n} frames cannot be sampled.", "Ask for 1 or more.")
+    if random_share is None:
+        random_share = selection.RANDOM_SHARE
     if not 0.0 <= random_share <= 1.0:
         raise InputError(f"a random share of {random_share:g}.", "Give a part between 0 and 1.")
     known = registry.load(ws.cameras_toml)

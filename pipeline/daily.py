@@ -145,7 +145,7 @@ def count_day(ws: Workspace, camera_day: CameraDay, model_id: str) -> list[Row]:
     camera, day = camera_day.camera, camera_day.day
     card = store.read_json(ws.model(model_id) / "card.json")
     clips = clip_rows(ws, camera.id, day)
-    zones = _zone_scores(ws, camera, day, model_id)
+    zones = zone_scores(ws, camera, day, model_id)
     hours = localtime.hour_spans(day, camera.timezone)
     dwell, classifier = _stays(ws, camera, day, card)
     if dwell:
@@ -168,7 +168,8 @@ def count_day(ws: Workspace, camera_day: CameraDay, model_id: str) -> list[Row]:
     return _write(ws, camera_day, card, clips, result)
 
 
-def _zone_scores(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> list[ZoneScores]:
+def zone_scores(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> list[ZoneScores]:
+    """Return a day's scores by zone, in order of time; empty ones where nothing was scored."""
     import numpy as np
     import pyarrow.compute as pc
 
@@ -194,7 +195,7 @@ def _stays(
 
     def read(one: dt.date) -> stays.Day:
         covered = covered_spans(clip_rows(ws, camera.id, one))
-        return _zone_scores(ws, camera, one, card["model_id"]), covered
+        return zone_scores(ws, camera, one, card["model_id"]), covered
 
     days = [one for one in ws.days("scores", camera.id) if one <= day]
     return stays.learned(camera, days, read, _classifier(card), LOOKS)

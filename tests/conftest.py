@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,14 @@ def shared_data() -> Path:
     if not (folder / "clips").is_dir():
         pytest.skip(f"no real footage at {folder}: set TRUCK_COUNTER_SHARED_DATA to test with it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def runs() -> Callable[[int], bool]:
+    """Tell whether a process still does anything; one that nobody has reaped does not."""
+    from flows import _processes
+
+    return lambda pid: _processes.is_alive({"pid": pid, "started": _processes._started(pid)})
 
 
 LONGEST = ("test_demo", "test_server", "test_real_clips", "test_studio")

@@ -3,8 +3,8 @@
 A camera that lies is the commonest source of a wrong count, so stretches without a trustworthy
 view are no exposure. Pure: numpy only. Judged on *thumbnails*, ``uint8[h, w]`` grey made by taking
 every n-th pixel (never averaging: sensor noise must survive), every half a second or so. That a
-picture is frozen only keyframes can say: between them an encoder repeats a still scene exactly,
-frozen or not. Where two keyframes say so, the pictures around them tell when it began and ended.
+picture is frozen keyframes say best: between them an encoder repeats a still scene exactly, frozen
+or not. Where two of them say so, the pictures around them tell when it began and ended.
 
 Thresholds are grey levels of 0-255. On seven real clips two keyframes' thumbnails differ by 1.7 on
 average or more, with nothing moving; a repeated picture encoded anew differs by 0.02 or less.

@@ -322,8 +322,7 @@ def make_optimiser(
     for pace, learned in paces:
         both = ([p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1])
         for params, pull in zip(both, (decay, 0.0), strict=True):
-            if params or not thaw:
-                groups.append({"params": params, "weight_decay": pull, "pace": pace})
+            groups.append({"params": params, "weight_decay": pull, "pace": pace})
     rate = float(_set(options.learning_rate))
     if options.optimiser == "sgd":
         nesterov = options.momentum > 0

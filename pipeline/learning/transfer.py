@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from pipeline.learning import calibration
 from pipeline.learning.models import TruckNet
 
 SLOWEST = 0.1  # pace of the lowest block beside the head's
-_STEPS = 200
 _BATCH = 256
 
 
@@ -26,19 +27,18 @@ _BATCH = 256
 class Thaw:
     """Which blocks of a network learn, and how fast: the head at once, the lowest last.
 
-    ``blocks`` from the head down; ``share`` of training after which all of them learn; parameters
-    that never learn by the ids in ``fixed``; ``loose`` ones of no block go with the lowest.
+    ``blocks`` from the head down, with what ``learns`` of each; ``share`` of training after which
+    all of them do.
     """
 
     blocks: tuple[nn.Module, ...]
+    learns: tuple[list[nn.Parameter], ...]
     share: float
-    fixed: frozenset[int] = frozenset()
-    loose: tuple[nn.Parameter, ...] = ()
 
     def joined(self, epoch: int, epochs: int) -> int:
         """Return how many blocks learn in ``epoch`` of ``epochs``, counted from 0.
 
-        >>> thaw = Thaw((nn.Linear(1, 1),) * 4, share=0.5)
+        >>> thaw = Thaw((nn.Linear(1, 1),) * 4, ([],) * 4, share=0.5)
         >>> [thaw.joined(epoch, 8) for epoch in range(8)]
         [1, 2, 3, 4, 4, 4, 4, 4]
         """
@@ -49,37 +49,34 @@ class Thaw:
     def begin(self, epoch: int, epochs: int) -> None:
         """Let those learn that have joined; the others keep their weights and their statistics."""
         joined = self.joined(epoch, epochs)
-        for i, block in enumerate(self.blocks):
-            learns = i < joined
-            block.train(learns)
-            held = [*block.parameters(), *(self.loose if i == len(self.blocks) - 1 else ())]
-            for parameter in held:
-                parameter.requires_grad_(learns and id(parameter) not in self.fixed)
+        for i, (block, parameters) in enumerate(zip(self.blocks, self.learns, strict=True)):
+            block.train(i < joined)
+            for parameter in parameters:
+                parameter.requires_grad_(i < joined)
 
     def paces(self) -> list[tuple[float, list[nn.Parameter]]]:
         """Return how fast each block moves, 1 for the head and ``SLOWEST`` at the end, and what."""
         last = max(len(self.blocks) - 1, 1)
-        found = [
-            (SLOWEST ** (i / last), [p for p in block.parameters() if id(p) not in self.fixed])
-            for i, block in enumerate(self.blocks)
-        ]
-        found[-1][1].extend(p for p in self.loose if id(p) not in self.fixed)
-        return found
+        return [(SLOWEST ** (i / last), found) for i, found in enumerate(self.learns)]
 
 
 def thawing(net: TruckNet, share: float) -> Thaw:
-    """Return how ``net`` thaws over a ``share`` of training."""
-    fixed = frozenset(id(p) for p in net.parameters() if not p.requires_grad)
+    """Return how ``net`` thaws over a ``share`` of training.
+
+    Parameters that a network holds by itself, beside its parts, go with the lowest block.
+    """
     blocks = blocks_of(net.body)
-    held = {id(p) for block in blocks for p in block.parameters()}
-    return Thaw(blocks, share, fixed, tuple(p for p in net.parameters() if id(p) not in held))
+    found = [list(block.parameters()) for block in blocks]
+    held = {id(p) for parameters in found for p in parameters}
+    found[-1] += [p for p in net.parameters() if id(p) not in held]
+    learns = tuple([p for p in parameters if p.requires_grad] for parameters in found)
+    return Thaw(blocks, learns, share)
 
 
 def blocks_of(body: nn.Module) -> tuple[nn.Module, ...]:
     """Return the parts of a network that learn, from the head down; lists count by their members.
 
-    What merely wraps one part is looked into. Parameters that a network holds by itself, beside its
-    parts, move with the lowest (:func:`thawing`).
+    What merely wraps one part is looked into.
 
     >>> [type(b).__name__ for b in blocks_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 1)))]
     ['Linear', 'Conv2d']
@@ -118,38 +115,33 @@ def fit_head(
     Returns:
         ``loss`` and ``accuracy`` over these pictures.
     """
+    from scipy.optimize import minimize
+
     head = head_of(net)
     seen, scale = _seen_by(net, head, pixels)
-    target, weight = target.to(seen.device), (weight / weight.sum()).to(seen.device)
-    w = torch.zeros(seen.shape[1], device=seen.device, requires_grad=True)
-    b = torch.zeros((), device=seen.device, requires_grad=head.bias is not None)
-    known = [w, b] if head.bias is not None else [w]
-    mover = torch.optim.LBFGS(known, max_iter=_STEPS, line_search_fn="strong_wolfe")
+    x = scale * np.c_[seen, np.ones(len(seen)) if head.bias is not None else seen[:, :0]]
+    y, part = target.cpu().numpy().astype(float), (weight / weight.sum()).cpu().numpy()
+    pull = np.r_[np.full(seen.shape[1], decay), np.zeros(x.shape[1] - seen.shape[1])]
 
-    def cost() -> Tensor:
-        losses = F.binary_cross_entropy_with_logits(
-            scale * (seen @ w + b), target, reduction="none"
-        )
-        return (losses * weight).sum() + 0.5 * decay * (w @ w)
+    def cost(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        z = x @ w
+        losses = np.logaddexp(0.0, z) - y * z
+        slope = x.T @ (part * (calibration.sigmoid(z) - y))
+        return float(part @ losses + 0.5 * pull @ w**2), slope + pull * w
 
-    def closure() -> Tensor:
-        mover.zero_grad()
-        found = cost()
-        found.backward()  # type: ignore[no-untyped-call]
-        return found
-
-    mover.step(closure)  # type: ignore[no-untyped-call]
+    found = minimize(cost, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B")
+    w = torch.from_numpy(found.x).to(head.weight)
     with torch.no_grad():
-        head.weight.copy_(w[None])
+        head.weight.copy_(w[None, : seen.shape[1]])
         if head.bias is not None:
-            head.bias.copy_(b[None])
-        right = ((scale * (seen @ w + b) > 0) == (target > 0.5)).float()
-        return {"loss": float(cost()), "accuracy": float((right * weight).sum()), "rate": 0.0}
+            head.bias.copy_(w[-1:])
+    right = (x @ found.x > 0) == (y > 0.5)
+    return {"loss": float(found.fun), "accuracy": float(part @ right), "rate": 0.0}
 
 
 @torch.no_grad()
-def _seen_by(net: TruckNet, head: nn.Linear, pixels: Tensor) -> tuple[Tensor, float]:
-    """Return the head's input ``float32[n, d]``, and what multiplies its answer afterwards."""
+def _seen_by(net: TruckNet, head: nn.Linear, pixels: Tensor) -> tuple[NDArray[np.float64], float]:
+    """Return the head's input ``float64[n, d]``, and what multiplies its answer afterwards."""
     kept: list[Tensor] = []
     said: list[Tensor] = []
 
@@ -167,4 +159,6 @@ def _seen_by(net: TruckNet, head: nn.Linear, pixels: Tensor) -> tuple[Tensor, fl
         hook.remove()
         net.views = views
     answers, out = torch.cat(logits), torch.cat(said)
-    return torch.cat(kept), float((answers @ out) / (out @ out).clamp_min(1e-12))
+    return torch.cat(kept).cpu().numpy().astype(np.float64), float(
+        (answers @ out) / (out @ out).clamp_min(1e-12)
+    )

@@ -105,6 +105,21 @@ def test_the_figure_has_a_line_for_each_way() -> None:
     assert float(high[0] or 0) > float(high[1] or 0)  # more accurate is higher up
 
 
+def test_another_seeds_folder_is_not_taken_for_its_own(
+    tmp_path: Path, plan: scene.ScenePlan
+) -> None:
+    """Their registries are alike, byte for byte; the truth is not."""
+    ws = Workspace(tmp_path)
+    demo._write_world(ws, plan)
+    truth = (tmp_path / "truth.parquet").read_bytes()
+    demo._write_world(ws, plan)
+    for other in (scene.plan(seed=8, days=2), scene.plan(seed=7, days=3)):
+        assert scene.cameras_toml(other) == scene.cameras_toml(plan)
+        with pytest.raises(InputError, match="holds another demonstration"):
+            demo._write_world(ws, other)
+    assert (tmp_path / "truth.parquet").read_bytes() == truth
+
+
 def test_somebody_elses_registry_is_not_overwritten(tmp_path: Path, plan: scene.ScenePlan) -> None:
     ws = Workspace(tmp_path)
     store.write_bytes(ws.cameras_toml, b"# mine\n")

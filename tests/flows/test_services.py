@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -180,17 +181,34 @@ def truck_counter(root: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def _runs(pid: int) -> bool:
-    """Tell whether a process still does anything; one that nobody has reaped does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+def test_a_run_that_a_worker_has_taken_meanwhile_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the caller holds may be old: it is looked at again before it is set to run."""
+    import uuid
+    from contextlib import nullcontext
+    from types import SimpleNamespace
+
+    from prefect.client.schemas.objects import FlowRun, State, StateType
+
+    from flows import _prefect
+
+    def run(kind: StateType) -> FlowRun:
+        return FlowRun(id=uuid.UUID(int=1), flow_id=uuid.UUID(int=2), state=State(type=kind))
+
+    asked: list[str] = []
+    for now, told in ((StateType.RUNNING, "Running"), (StateType.CRASHED, "Scheduled")):
+        client = SimpleNamespace(
+            read_flow_run=lambda _, now=now: run(now),
+            set_flow_run_state=lambda _, state, **__: asked.append(state.name),
+        )
+        monkeypatch.setattr(_prefect, "get_client", lambda client=client, **_: nullcontext(client))
+        assert _prefect.run_again(run(StateType.CRASHED)) == told
+    assert asked == ["Scheduled"]
 
 
 @pytest.mark.slow
-def test_up_status_down(world: Path) -> None:
+def test_up_status_down(world: Path, runs: Callable[[int], bool]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -205,4 +223,4 @@ def test_up_status_down(world: Path) -> None:
         ended = truck_counter(world, "down")
     assert "worker: ended, " in ended
     assert "by force" in ended
-    assert not any(_runs(pid) for pid in first["running"].values())
+    assert not any(runs(pid) for pid in first["running"].values())

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from flows.cli import cli
 from labeling import campaign
 from labeling.sample import _repeats, frame_id, sample
-from labeling.selection import Motion
+from labeling.selection import RANDOM_SHARE, Motion
 from pipeline.errors import InputError, NotFoundError
 
 
@@ -56,6 +57,8 @@ def test_all_of_it_may_be_drawn_at_random(filmed):
     assert sample(filmed, "random", 20, random_share=1.0) == 20
     frames = campaign.read_frames(filmed, "random")
     assert set(frames["why_chosen"]) == {"random"}
+    told = next(p.help for p in cli.commands["sample"].params if p.name == "random_share")
+    assert f"{RANDOM_SHARE} unless told" in told
     assert sample(filmed, "random", 20) == 20  # another call than the one above
     assert sample(filmed, "random", 20, random_share=1.0) == 0
     with pytest.raises(InputError, match=r"1\.5.*Give a part between 0 and 1"):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,9 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_end_with_a_caller_that_is_killed(tmp_path: Path) -> None:
+def test_workers_end_with_a_caller_that_is_killed(
+    tmp_path: Path, runs: Callable[[int], bool]
+) -> None:
     script = tmp_path / "caller.py"
     script.write_text(_CALLER, encoding="utf-8")
     caller = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
@@ -59,15 +62,6 @@ def test_workers_end_with_a_caller_that_is_killed(tmp_path: Path) -> None:
     caller.wait()
     caller.stdout.close()  # which the worker holds too: waiting for its end would wait for it
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and _runs(worker):
+    while time.monotonic() < deadline and runs(worker):
         time.sleep(0.2)
-    assert not _runs(worker)
-
-
-def _runs(pid: int) -> bool:
-    """Tell whether a process still does anything; one that nobody has reaped does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+    assert not runs(worker)

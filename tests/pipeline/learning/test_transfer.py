@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from pipeline.errors import InputError
 from pipeline.learning import transfer
@@ -39,7 +38,7 @@ def test_the_head_alone_is_fitted_to_its_optimum(arch: str) -> None:
     assert found["accuracy"] == 1.0
     # At the optimum the slope of the penalised mean loss vanishes, seen through the whole network.
     net.eval()
-    losses = F.binary_cross_entropy_with_logits(net(lesson.pixels), lesson.target)
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(net(lesson.pixels), lesson.target)
     cost = losses + 0.5 * 0.01 * (head.weight**2).sum()
     assert cost.item() == pytest.approx(found["loss"], abs=1e-5)
     (slope,) = torch.autograd.grad(cost, head.weight)
