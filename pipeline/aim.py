@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.footage.view_change import Look
     from pipeline.store import Workspace
 
-RULES = 1
+RULES = 2
 CHANGED: Literal["view_changed"] = "view_changed"
 
 

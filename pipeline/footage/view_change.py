@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pipeline.exposure import seconds
 from pipeline.footage.picture_health import MOVED_SHARE, SAME_VIEW_PEAK, STILL_HERE, likeness
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.domain import Span
 
 MINUTE_S = 60.0
+_BESIDE = 24  # looks that a minute and a half may hold on either side: of 5 s and more
 FEWEST = 5  # thumbnails in a look: of fewer the median does not take a vehicle out
 FOUND_PEAK = 0.18  # the scene, shifted: above what another scene reaches
 MINUTES_MOVED, MINUTES_ELSEWHERE = 3, 10  # in a row
@@ -204,10 +206,14 @@ class _Watch:
             yield "obstructed"
 
     def doubts(self) -> Iterator[tuple[Span, Doubt]]:
-        """Yield what lasted two looks or more: one may be a lorry that stopped at the lens."""
+        """Yield what lasted two looks or more, a minute in all: one may be a lorry at the lens.
+
+        Short clips have short looks, so it is the seconds that count.
+        """
         for number, (span, doubt) in enumerate(self._doubted):
-            beside = self._doubted[max(number - 2, 0) : number + 3]
-            if sum(d == doubt and abs(s[0] - span[0]) < 1.5 * MINUTE_S for s, d in beside) > 1:
+            beside = self._doubted[max(number - _BESIDE, 0) : number + _BESIDE + 1]
+            alike = [s for s, d in beside if d == doubt and abs(s[0] - span[0]) < 1.5 * MINUTE_S]
+            if len(alike) > 1 and seconds(alike) >= MINUTE_S:
                 yield span, doubt
 
 

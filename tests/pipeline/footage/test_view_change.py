@@ -143,6 +143,18 @@ def test_blurred_is_said_of_minutes_in_day_light_only() -> None:
     assert dark.doubts == ()
 
 
+@pytest.mark.parametrize(("hidden", "said"), [(2, 0), (8, 0), (9, 9), (20, 20)])
+def test_a_few_short_clips_are_no_minute(hidden: int, said: int) -> None:
+    """Looks of 7 s, one clip each: nine of them together are the first to make a minute."""
+    grey = view(n=1)
+    grey[:, 64:] = 90
+    looks = [
+        Look(7.0 * i, 7.0 * (i + 1), grey if i < hidden else view(n=i), 0.5) for i in range(30)
+    ]
+    found = judged(view(), 0.5, looks)
+    assert sum(doubt == "obstructed" for _, doubt in found.doubts) == said
+
+
 def test_obstructed_is_said_where_half_the_view_is_covered() -> None:
     def covered(i: int) -> Grey:
         grey = view(n=i)
