@@ -1,7 +1,9 @@
 """A small residual network: the default for a fixed camera's crops (He et al. 2016, slimmed).
 
-Half-size stem, four pairs of 3×3 convolutions with shortcuts, and a head that sees both the mean
-and the largest answer over the crop: a truck's corner at the zone's edge is a local matter.
+Stem, four pairs of 3×3 convolutions with shortcuts, and a head that sees both the mean and the
+largest answer over the crop: a truck's corner at the zone's edge is a local matter. Crops are small
+and what tells a bus from a lorry is a few pixels wide, so the first pair works at the stem's size:
+at half of it buses were told from trucks by AUC 0.84, so 0.92 (README, Decisions).
 """
 
 from __future__ import annotations
@@ -15,21 +17,20 @@ from pipeline.learning.models.parts import NetSpec, activation
 
 
 class ResidualNet(nn.Module):
-    """Stem, residual stages of ``widths`` (each halves the map), mean and max pooled head."""
+    """Stem, a residual stage per width (all but the first halve), mean and max pooled head."""
 
-    def __init__(self, spec: NetSpec, widths: tuple[int, ...] = (32, 48, 96, 160)) -> None:
+    def __init__(self, spec: NetSpec, widths: tuple[int, ...] = (16, 32, 64, 128)) -> None:
         super().__init__()
-        first = widths[0] // 2 if max(spec.height, spec.width) > 64 else widths[0]
+        before = widths[0]
         step = 2 if max(spec.height, spec.width) > 48 else 1
         self.stem = nn.Sequential(
-            nn.Conv2d(spec.channels, first, 3, stride=step, padding=1, bias=False),
-            nn.BatchNorm2d(first),
+            nn.Conv2d(spec.channels, before, 3, stride=step, padding=1, bias=False),
+            nn.BatchNorm2d(before),
             activation(spec),
         )
         stages = []
-        before = first
-        for width in widths:
-            stages.append(ResidualBlock(spec, before, width, stride=2 if width != first else 1))
+        for i, width in enumerate(widths):
+            stages.append(ResidualBlock(spec, before, width, stride=2 if i else 1))
             before = width
         self.stages = nn.Sequential(*stages)
         self.head = nn.Sequential(nn.Dropout(spec.dropout), nn.Linear(2 * before, 1))

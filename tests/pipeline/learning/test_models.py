@@ -72,6 +72,21 @@ def test_own_networks_take_three_or_six_channels(arch, channels):
     assert net(torch.zeros(2, channels, 32, 40, dtype=torch.uint8)).shape == (2,)
 
 
+def test_the_residual_network_keeps_detail_for_its_first_pair():
+    """96×64 → 48×32 for stem and first pair, then 24×16, 12×8, 6×4; bias only in the head."""
+    stem, first = 6 * 16 * 9, 2 * 16 * 16 * 9
+    pairs = [(a * b + b * b) * 9 + a * b for a, b in ((16, 32), (32, 64), (64, 128))]
+    scales = 2 * 16 + 2 * 2 * 16 + 3 * 2 * (32 + 64 + 128)
+    spec = NetSpec(channels=6, height=96, width=64)
+
+    told = totals(build("residual", spec).body, spec)
+
+    assert told["parameters"] == stem + first + sum(pairs) + scales + 2 * 128 + 1 == 308_225
+    sizes = (24 * 16, 12 * 8, 6 * 4)
+    by_size = sum(n * pair for n, pair in zip(sizes, pairs, strict=True))
+    assert told["multiply_adds"] == 48 * 32 * (stem + first) + by_size + 2 * 128
+
+
 def test_bytes_and_floats_say_the_same():
     net = build("residual", NetSpec(channels=6, height=32, width=32)).eval()
     pixels = torch.randint(0, 255, (3, 6, 32, 32), dtype=torch.uint8)
