@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-LOOKS = 3.0
-"""Independent looks at a vehicle that a network's frames of it are worth; README, Decisions."""
+LOOKS = 1.0
+"""Looks at a vehicle that a network's frames of it are worth: they err together (README)."""
 
 
 @dataclass(frozen=True)
