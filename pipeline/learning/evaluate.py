@@ -48,6 +48,6 @@ def _judged(ws: Workspace, model_id: str, labelled: Labelled, engine: str) -> di
 
 
 def _input_of(card: dict[str, Any]) -> NetSpec:
-    """Return the shape that a model takes, also one that is an ONNX graph and no network of ours."""
+    """Return the shape a model takes, be it an ONNX graph and no network of ours."""
     shape = card["input"]
     return NetSpec(channels=shape["channels"], height=shape["height"], width=shape["width"])
