@@ -180,6 +180,7 @@ def write_jpeg(path: Path, rgb: np.ndarray) -> None:
     store.write_bytes(path, content)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_real_clips_are_counted(
     ws: store.Workspace, truths: dict[str, dict[str, Any]], capsys: pytest.CaptureFixture[str]

@@ -15,14 +15,20 @@ from torch import Tensor, nn
 
 from pipeline.learning.models.parts import NetSpec, activation
 
+SMALL_PX = 64
+WIDTHS = (16, 32, 64, 128)
+SMALL_WIDTHS = (32, 48, 96, 160)  # pictures of up to SMALL_PX can afford more channels
+
 
 class ResidualNet(nn.Module):
     """Stem, a residual stage per width (all but the first halve), mean and max pooled head."""
 
-    def __init__(self, spec: NetSpec, widths: tuple[int, ...] = (16, 32, 64, 128)) -> None:
+    def __init__(self, spec: NetSpec, widths: tuple[int, ...] = ()) -> None:
         super().__init__()
+        side = max(spec.height, spec.width)
+        widths = widths or (WIDTHS if side > SMALL_PX else SMALL_WIDTHS)
         before = widths[0]
-        step = 2 if max(spec.height, spec.width) > 48 else 1
+        step = 2 if side > 48 else 1
         self.stem = nn.Sequential(
             nn.Conv2d(spec.channels, before, 3, stride=step, padding=1, bias=False),
             nn.BatchNorm2d(before),
