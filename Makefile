@@ -34,7 +34,7 @@ test: install lint
 test-slow: install
 	$(BIN)/pytest -m slow
 
-# Apart from `test`: on Python 3.11 tracing costs a quarter of what it watches.
+# Apart from `test`: on Python 3.11 tracing made the counting tests a quarter dearer.
 coverage: install
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term:skip-covered
 

@@ -34,7 +34,7 @@ def runs() -> Callable[[int], bool]:
     return lambda pid: _processes.is_alive({"pid": pid, "started": _processes._started(pid)})
 
 
-LONGEST = ("test_demo", "test_server", "test_real_clips", "test_studio")
+LONGEST = ("test_demo", "test_server", "test_studio")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from pipeline import metrics
 from pipeline.errors import ModelError
-from pipeline.learning import checkpoints, dataset, engines
-from pipeline.learning.calibration import Calibration
+from pipeline.learning import checkpoints, dataset
 from pipeline.learning.dataset import Labelled
+from pipeline.learning.infer import Scorer
 from pipeline.learning.models import NetSpec
 from pipeline.store import Workspace
 
@@ -19,35 +19,28 @@ def evaluate_images(
     ws: Workspace, model_id: str, images_dir: Path, labels_csv: Path, engine: str = "auto"
 ) -> dict[str, Any]:
     """Judge a model on loose pictures; see :func:`pipeline.metrics.evaluation` for the figures."""
-    spec = _input_of(checkpoints.load_card(ws, model_id))
-    if spec.channels != 3:
+    scorer = Scorer.open(ws, model_id, engine)
+    if scorer.needs_background:
         raise ModelError(
             f"model {model_id} needs each crop's background.", "Evaluate it on a campaign."
         )
-    shape = (spec.height, spec.width)
-    return _judged(ws, model_id, dataset.from_files(images_dir, labels_csv, shape), engine)
+    shape = (scorer.height, scorer.width)
+    return _judged(ws, model_id, dataset.from_files(images_dir, labels_csv, shape), scorer)
 
 
 def evaluate_campaigns(
     ws: Workspace, model_id: str, campaigns: Sequence[str], engine: str = "auto"
 ) -> dict[str, Any]:
     """Judge a model on campaigns' resolved labels, weighted to the road's own mix of instants."""
-    spec = _input_of(checkpoints.load_card(ws, model_id))
-    size = max(spec.height, spec.width)
-    labelled = dataset.from_campaigns(ws, campaigns, size, background=spec.channels == 6)
-    return _judged(ws, model_id, labelled, engine)
+    scorer = Scorer.open(ws, model_id, engine)
+    size = max(scorer.height, scorer.width)
+    labelled = dataset.from_campaigns(ws, campaigns, size, background=scorer.needs_background)
+    return _judged(ws, model_id, labelled, scorer)
 
 
-def _judged(ws: Workspace, model_id: str, labelled: Labelled, engine: str) -> dict[str, Any]:
-    card = checkpoints.load_card(ws, model_id)
-    run = engines.open_engine(ws, model_id, engine)
-    pixels = dataset.fit_spec(labelled.pixels, _input_of(card))
-    p = Calibration.of_card(card).p_truck(run(pixels))
-    figures = metrics.evaluation(labelled.truth, p, float(card["threshold"]), labelled.weight)
+def _judged(ws: Workspace, model_id: str, labelled: Labelled, scorer: Scorer) -> dict[str, Any]:
+    spec = NetSpec(channels=scorer.channels, height=scorer.height, width=scorer.width)
+    p = scorer.calibration.p_truck(scorer.engine(dataset.fit_spec(labelled.pixels, spec)))
+    threshold = float(checkpoints.load_card(ws, model_id)["threshold"])
+    figures = metrics.evaluation(labelled.truth, p, threshold, labelled.weight)
     return {"model_id": model_id, **figures}
-
-
-def _input_of(card: dict[str, Any]) -> NetSpec:
-    """Return the shape a model takes, be it an ONNX graph and no network of ours."""
-    shape = card["input"]
-    return NetSpec(channels=shape["channels"], height=shape["height"], width=shape["width"])

@@ -139,10 +139,15 @@ def test_new_labels_replace_a_poor_model_by_a_run_of_the_worker(
     # 2 March taught the challenger: it is judged on the two days after.
     newest = read_daily_counts(ws.root).set_index(["camera_id", "date"])["model_id"]
     assert newest.value_counts().to_dict() == {model_id: 4, "bright": 2}
-    events = installation.server.post(
-        "events/filter", {"filter": {"event": {"name": ["truck-counter.model.replaced"]}}}
-    )
-    assert [e["payload"]["champion"] for e in events["events"]] == ["bright"]
+    named = {"filter": {"event": {"name": ["truck-counter.model.replaced"]}}}
+    told: list[dict[str, Any]] = []
+
+    def arrived() -> bool:  # the server writes events behind
+        told[:] = installation.server.post("events/filter", named)["events"]
+        return bool(told)
+
+    until(arrived, 60, lambda: "no event of a model replaced")
+    assert [e["payload"]["champion"] for e in told] == ["bright"]
     keys = {a["key"] for a in installation.server.post("artifacts/filter")}
     assert "retrain" in keys
 
