@@ -1,8 +1,6 @@
 """The one door to Prefect: tells it what it must know before its first import, then imports it.
 
-Only defaults are set, so whatever the operator says stands: nothing is reported to anyone; the
-temporary server (used where ``PREFECT_API_URL`` names none) has time to start on a busy machine,
-leaves out the block types that no flow here uses, and keeps quiet about its own end. Prefect's log
+Only defaults are set (:mod:`flows._temporary`), so whatever the operator says stands. Prefect's log
 goes to stderr, so stdout stays free for ``--json``.
 """
 
@@ -15,21 +13,12 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from flows import _processes
+from flows import _processes, _temporary
 from pipeline.errors import TruckCounterError
 
 Answer = TypeVar("Answer")
 
-DEFAULTS = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
-    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-}
-
-for _name, _value in DEFAULTS.items():
-    os.environ.setdefault(_name, _value)
+_temporary.set_defaults()
 
 from prefect import (  # noqa: E402
     artifacts,
@@ -61,6 +50,7 @@ __all__ = [
     "flow",
     "get_client",
     "get_run_logger",
+    "lasting",
     "patiently",
     "run_again",
     "run_deployment",
@@ -79,7 +69,7 @@ def run_here(run: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 -
         TruckCounterError: no Prefect server answers, be it the temporary one or the one named.
     """
     _processes.leave_nothing_behind()
-    with answering():
+    with answering(), _temporary.server():
         return run(*arguments, return_state=True)
 
 
@@ -107,12 +97,7 @@ def answering() -> Iterator[None]:
     except RuntimeError as error:
         if "Failed to reach API" in str(error):
             raise _unreachable("connection failed") from error
-        if "ephemeral Prefect API server" not in str(error):
-            raise
-        raise TruckCounterError(
-            "the temporary Prefect server did not start in time.",
-            "Run it again when the machine is less busy, or start a lasting one: truck-counter up.",
-        ) from error
+        raise
     except ObjectNotFound as error:
         raise TruckCounterError(
             f"the Prefect server at {server()} knows no such deployment.",
@@ -155,6 +140,11 @@ def server() -> str:
     from prefect.settings import PREFECT_API_URL
 
     return PREFECT_API_URL.value() or ""
+
+
+def lasting() -> bool:
+    """Tell whether the server is one that ``truck-counter up``, or somebody, keeps running."""
+    return bool(server()) and _temporary.OURS not in os.environ
 
 
 def run_again(run: FlowRun) -> str:

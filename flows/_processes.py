@@ -79,8 +79,10 @@ def leave_nothing_behind() -> None:
     """See to it that all this process starts from now on ends when it does, however it ends.
 
     A watcher waits for the end of a pipe whose other end only this process holds. Nothing has to be
-    done at a regular exit: what has ended by then is not looked for.
+    done at a regular exit: what has ended by then is not looked for. Asked twice, it is done once.
     """
+    if _HELD:
+        return
     mark = uuid.uuid4().hex
     watcher = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, mark],

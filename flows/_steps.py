@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows._prefect import concurrency, exponential_backoff, get_run_logger, task
+from flows._prefect import concurrency, exponential_backoff, get_run_logger, lasting, task
 from pipeline import daily, store
 from pipeline.errors import InputError, NotFoundError, TruckCounterError
 from pipeline.store import Workspace
@@ -65,7 +64,7 @@ def _decoding() -> AbstractContextManager[None]:
 
 def _limited(name: str) -> AbstractContextManager[None]:
     """Take a place within a limit that ``truck-counter up`` made; without it nobody waits."""
-    return concurrency(name) if os.environ.get("PREFECT_API_URL") else nullcontext()
+    return concurrency(name) if lasting() else nullcontext()
 
 
 @contextmanager

@@ -357,9 +357,9 @@ def run_group() -> None:
 @click.option("--day", type=Day(), help="Closed local day; the newest closed one by default.")
 def run_daily(context: Context, day: dt.date | None) -> tuple[Result, str]:
     """Ingest, infer, count and publish one closed local day, as a Prefect flow."""
-    from flows.daily import run
+    from flows import operate
 
-    result = run(context.ws.root, context.registry, day)
+    result = operate.day(context.ws, context.registry, day)
     return result, f"{result['day']}: {result['state']}, {result['published']} row(s) published"
 
 

@@ -1,6 +1,6 @@
-"""Running it for real: ``backfill`` (and what starts, watches and ends the services, below).
+"""Running it for real, from the command line: one closed ``day``, or a ``backfill``.
 
-Nothing here imports Prefect before there is something for it to do.
+What can be refused or found done already is so before Prefect is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flows import due
+from flows import _temporary, due
 from flows.services import Services
 from pipeline.daily import model_in_use
 from pipeline.errors import InputError
@@ -23,6 +23,44 @@ if TYPE_CHECKING:
     from pipeline.store import Workspace
 
 Row = dict[str, Any]
+
+
+def day(
+    ws: Workspace,
+    registry: Registry,
+    wanted: dt.date | None = None,
+    now: dt.datetime | None = None,
+) -> Row:
+    """Run the flow ``daily`` for one local day and say what came of it.
+
+    Args:
+        ws: the workspace.
+        registry: its cameras.
+        wanted: a local day that is over in every camera's time zone at ``now``; None is the newest.
+        now: the instant that decides what is over; None is this one.
+
+    Returns:
+        JSON-able ``day``, ``state`` (``Completed``, or ``Incomplete`` where a camera failed),
+        ``published`` (rows), ``missing`` (camera, day, what, why), ``counts`` and ``audits``.
+
+    Raises:
+        InputError: the day is not over yet.
+        NotFoundError: there is no model.
+    """
+    now = now or dt.datetime.now(dt.UTC)
+    cameras = due.cameras_of(registry)
+    wanted = wanted or due.newest_closed_day(cameras, now)
+    due.check_closed(cameras, wanted, now)
+    model_id = model_in_use(ws)
+    with _temporary.server():
+        from flows import _days
+        from flows._prefect import run_here
+        from flows.daily import daily
+
+        ended = run_here(daily, str(ws.root), wanted.isoformat(), None, model_id)
+        found = _days.outcome(ended)
+    del found["days"]
+    return {"day": wanted.isoformat(), **found}
 
 
 def backfill(
@@ -64,11 +102,12 @@ def backfill(
         return told | {"state": "Completed", "missing": [], "published": rows}
     if schedule:
         return told | {"state": "Scheduled", "runs": scheduled(ws, found.as_text(), model_id)}
-    from flows import _days
-    from flows._prefect import run_here
-    from flows.backfill import backfill as flow
+    with _temporary.server():
+        from flows import _days
+        from flows._prefect import run_here
+        from flows.backfill import backfill as flow
 
-    ended = _days.outcome(run_here(flow, str(ws.root), found.as_text(), model_id))
+        ended = _days.outcome(run_here(flow, str(ws.root), found.as_text(), model_id))
     return told | {key: ended[key] for key in ("state", "published", "missing")}
 
 

@@ -55,3 +55,6 @@ def test_every_task_runner_gives_the_same_tables(
         done.stdout
     )
     tools.assert_same(tools.tables(world), expected)
+    # One temporary server, ours, for all processes: those of a pool were found to start one each.
+    assert done.stderr.count("starting a temporary Prefect server") == 1, done.stderr
+    assert "Starting temporary server" not in done.stderr, done.stderr

@@ -124,7 +124,6 @@ def test_a_server_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPat
     broken = {
         httpx.ConnectError("refused"): r"at http://there/api does not answer.*truck-counter up",
         RuntimeError("Failed to reach API at http://there/api/"): "there/api does not answer",
-        RuntimeError("connect to ephemeral Prefect API server."): "did not start in time",
         ObjectNotFound(Exception()): "there/api knows no such deployment.*prefect deploy --all",
     }
     with temporary_settings({PREFECT_API_URL: "http://there/api"}):
