@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pipeline.learning.models import NetSpec
 
 THUMBNAIL_PX = 64
-PHOTOGRAPH_PX = 128
 CROP_PX = 96
 
 
@@ -67,13 +66,26 @@ class Labelled:
         return digest.hexdigest()
 
 
+def are_photographs(folder: Path, labels_csv: Path) -> bool:
+    """Tell whether the pictures of a label file are larger than thumbnails, by the first of them.
+
+    Raises:
+        NotFoundError: the label file, or that picture, is not there.
+        InputError: as :func:`from_files`.
+    """
+    rows = _label_rows(labels_csv)
+    _need_both(list(rows.values()), str(labels_csv))
+    first = pictures.read_picture(_inside(folder, next(iter(rows)), labels_csv))
+    return max(first.shape[:2]) > THUMBNAIL_PX
+
+
 def from_files(
     folder: Path, labels_csv: Path, size: int | tuple[int, int] | None = None
 ) -> Labelled:
     """Read loose pictures named in a label file ``file,label[,group]``.
 
     Rows labelled ``cant_tell`` are left out; a row given twice counts once. ``size`` is the side of
-    a square, or (height, width); without it thumbnails stay as they are.
+    a square, or (height, width); without it that of the first picture.
 
     Raises:
         NotFoundError: the label file, or a picture it names, is not there.
@@ -208,15 +220,10 @@ def _inside(folder: Path, name: str, labels_csv: Path) -> Path:
 
 
 def _input_size(first: NDArray[np.uint8], size: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Return (height, width): thumbnails as they are, larger pictures square."""
+    """Return (height, width), by default the first picture's."""
     if isinstance(size, tuple):
         return size
-    if size is not None:
-        return size, size
-    height, width = first.shape[:2]
-    if max(height, width) > THUMBNAIL_PX:
-        return PHOTOGRAPH_PX, PHOTOGRAPH_PX
-    return height, width
+    return (size, size) if size is not None else (first.shape[0], first.shape[1])
 
 
 def _campaign_rows(ws: Workspace, campaign: str) -> list[dict[str, Any]]:

@@ -196,6 +196,8 @@ class _Run:
         x = self.augment(pixels, mirrored[rows]) if options.augment else pixels.float() / 255.0
         if options.mixup:
             x, target = mixed(x, target, options.mixup)
+        if options.cutmix and float(torch.rand(())) < options.cutmix:
+            x, target = pieced(x, target)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half_precision(self.device)):
             logits = self.net(x)
@@ -372,6 +374,22 @@ def mixed(x: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     lam = float(torch.distributions.Beta(alpha, alpha).sample())
     other = torch.randperm(len(x), device=x.device)
     return torch.lerp(x[other], x, lam), torch.lerp(target[other], target, lam)
+
+
+def pieced(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Put a box of another picture into each, and as much of its answer (CutMix, Yun et al. 2019).
+
+    A box's share of the picture is uniform in 0-1 before what lies outside is cut off.
+    """
+    n, _, height, width = x.shape
+    half = torch.rand(n, 1, 1, 1, device=x.device).sqrt() / 2
+    rows = (torch.arange(height, device=x.device) + 0.5)[:, None] / height
+    columns = (torch.arange(width, device=x.device) + 0.5) / width
+    down, right = torch.rand(2, n, 1, 1, 1, device=x.device)
+    box = ((rows - down).abs() < half) & ((columns - right).abs() < half)
+    other = torch.randperm(n, device=x.device)
+    share = box.float().mean(dim=(1, 2, 3))
+    return torch.where(box, x[other], x), torch.lerp(target, target[other], share)
 
 
 def drawn_order(target: Tensor, balance: str | None, eager: Tensor | None = None) -> Tensor:

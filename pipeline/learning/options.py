@@ -50,6 +50,7 @@ class TrainOptions:
     loss: str = _knob("bce", "what is minimised", LOSSES)
     label_smoothing: float | None = _knob(None, "how far labels are moved from 0 and 1")
     mixup: float = _knob(0.0, "Beta parameter of mixup; 0 is off")
+    cutmix: float | None = _knob(None, "share of steps in which pictures get a piece of another")
     balance: str | None = _knob(
         None,
         "half of each class; the same, by size where there is no truck; or class weights",

@@ -20,6 +20,7 @@ _COMMON: dict[str, Any] = {
     "warm_up": 0.1,
     "weight_decay": 0.02,
     "label_smoothing": 0.05,
+    "cutmix": 0.0,
     "balance": "none",
     "augment": 1.0,
     "ema": 0.1,
@@ -34,22 +35,22 @@ _COMMON: dict[str, Any] = {
     "minutes": None,
 }
 
+_WHITENED: dict[str, Any] = {
+    "arch": "whitened",
+    "optimiser": "sgd",
+    "schedule": "one_cycle",
+    "warm_up": 0.2,
+    "weight_decay": 1e-3,
+    "label_smoothing": 0.1,
+    "cutmix": 0.5,
+    "ema": 0.05,
+    "dropout": 0.0,
+    "minutes": 45.0,
+}
+
 _RECIPES: dict[Kind, dict[str, Any]] = {
-    "thumbnail": {
-        "arch": "whitened",
-        "optimiser": "sgd",
-        "schedule": "one_cycle",
-        "warm_up": 0.2,
-        "learning_rate": 0.2,
-        "weight_decay": 1e-3,
-        "label_smoothing": 0.1,
-        "batch_size": 250,
-        "ema": 0.05,
-        "dropout": 0.0,
-        "refit": 0.6,
-        "minutes": 45.0,
-    },
-    "photograph": {"arch": "residual", "size": 128, "epochs": 60, "dropout": 0.2},
+    "thumbnail": {**_WHITENED, "learning_rate": 0.2, "batch_size": 250, "refit": 0.6},
+    "photograph": {**_WHITENED, "learning_rate": 0.04, "batch_size": 32, "epochs": 80},
     "footage": {
         "arch": "residual",
         "background": True,
@@ -84,6 +85,16 @@ def resolve(options: TrainOptions, kind: Kind, n: int) -> TrainOptions:
         if options.learning_rate is not None:
             del filled["learning_rate"]
     return replace(options, **filled)
+
+
+def side(kind: Kind, arch: str) -> int | None:
+    """Return the side of the network's input in pixels; None: as the pictures are.
+
+    At 48 a photograph's trucks are still whole, and ten times as many steps fit into an hour.
+    """
+    if kind != "photograph":
+        return None
+    return 48 if arch in ("auto", _RECIPES[kind]["arch"]) else 128
 
 
 def augmentation(kind: Kind, strength: float) -> Augment:
@@ -143,4 +154,9 @@ def _epochs(kind: Kind, n: int) -> int:
 def _other_network(kind: Kind) -> dict[str, Any]:
     """Return steadier settings for a network the recipe was not tuned on."""
     plain = {"optimiser": "adamw", "schedule": "cosine", "learning_rate": 1e-3, "warm_up": 0.1}
-    return {**plain, "weight_decay": 0.02, "batch_size": 128 if kind == "thumbnail" else 64}
+    return {
+        **plain,
+        "cutmix": 0.0,
+        "weight_decay": 0.02,
+        "batch_size": 128 if kind == "thumbnail" else 64,
+    }

@@ -75,10 +75,11 @@ def train_images(
         InputError: options, pictures or labels are unfit (:func:`dataset.from_files`).
     """
     options = options or TrainOptions()
-    size = options.size or default_size(options.arch)
+    large = dataset.are_photographs(images_dir, labels_csv)
+    kind: Kind = "photograph" if large else "thumbnail"
+    size = options.size or default_size(options.arch) or recipes.side(kind, options.arch)
+    options = replace(options, size=size)
     labelled = dataset.from_files(images_dir, labels_csv, size)
-    longest = max(labelled.pixels.shape[2:])
-    kind: Kind = "thumbnail" if longest <= dataset.THUMBNAIL_PX else "photograph"
     return _train(ws, labelled, recipes.resolve(options, kind, len(labelled)), kind)
 
 

@@ -42,6 +42,15 @@ def test_pictures_in_sub_folders_become_one_array(loose):
     assert found.groups == ("g1", "no_truck/b.png")
 
 
+def test_photographs_are_told_from_thumbnails_by_their_own_size(loose):
+    small = _labels(loose, f"file,label\n{BOTH}")
+    assert not dataset.are_photographs(loose, small)
+    _picture(loose / "large.png", (9, 9, 9), (65, 20))
+    assert dataset.are_photographs(loose, _labels(loose, f"file,label\nlarge.png,truck\n{BOTH}"))
+    with pytest.raises(InputError, match="holds 'nothing' only"):
+        dataset.are_photographs(loose, _labels(loose, "file,label\n"))
+
+
 def test_a_row_given_twice_counts_once_and_cant_tell_is_left_out(loose):
     _picture(loose / "c.png", (0, 0, 0))
     text = f"file,label\ntruck/a.png,truck\n{BOTH}c.png,cant_tell\n"
@@ -82,7 +91,7 @@ def test_a_missing_label_file_is_named(tmp_path):
 
 def test_mixed_sizes_are_put_into_one_shape(loose):
     _picture(loose / "wide.png", (9, 9, 9), (200, 100))
-    found = dataset.from_files(loose, _labels(loose, f"file,label\nwide.png,truck\n{BOTH}"))
+    found = dataset.from_files(loose, _labels(loose, f"file,label\nwide.png,truck\n{BOTH}"), 128)
 
     assert found.pixels.shape == (3, 3, 128, 128)
 

@@ -69,7 +69,7 @@ def test_copies_share_a_group_and_so_a_part_of_the_split(tmp_path):
 @pytest.mark.slow
 def test_real_photographs_leak_no_copy_between_parts(shared_data):
     folder = shared_data / "images"
-    found = dataset.from_files(folder / "jpeg", folder / "labels.csv")
+    found = dataset.from_files(folder / "jpeg", folder / "labels.csv", 48)  # as they are taught
     pairs = duplicates.near(duplicates.hashes(found.pixels))
     parts = splits.split(found.groups, found.truth.tolist())
 

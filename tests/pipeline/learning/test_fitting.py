@@ -7,7 +7,7 @@ import torch
 from pipeline.errors import ModelError, NotFoundError
 from pipeline.learning import augment, recipes
 from pipeline.learning.augment import Augment
-from pipeline.learning.fitting import class_weights, drawn_order, scheduled, within
+from pipeline.learning.fitting import class_weights, drawn_order, pieced, scheduled, within
 from pipeline.learning.options import TrainOptions
 
 
@@ -38,6 +38,19 @@ def test_class_weights_make_classes_equal():
     weights = class_weights(target)
 
     assert float(weights[1]) * 10 == pytest.approx(float(weights[0]) * 90)
+
+
+def test_a_piece_of_another_picture_brings_as_much_of_its_answer():
+    torch.manual_seed(0)
+    target = torch.arange(4000) / 4000
+    plain = target[:, None, None, None].expand(-1, 3, 32, 16)  # of one colour: the answer's
+    x, answer = pieced(plain, target)
+    torch.testing.assert_close(x.mean(dim=(1, 2, 3)), answer)
+    other = x.flatten(1)
+    changed = (other - target[:, None]).abs() > 1e-6
+    # The box's side is √u; of it s − s²/4 lies inside, so E[(s − s²/4)²] = 1/2 − 1/5 + 1/48.
+    assert float(changed.float().mean()) == pytest.approx(0.3208, abs=0.012)
+    assert len(torch.unique((changed.float().mean(dim=1) * 512).round())) > 100
 
 
 def test_schedules_rise_and_fall():
@@ -131,6 +144,18 @@ def test_recipes_fill_every_gap():
         assert options.arch in ("whitened", "residual")
         for name in ("epochs", "batch_size", "learning_rate", "optimiser", "schedule", "ema"):
             assert getattr(options, name) is not None
+
+
+def test_another_network_gets_larger_photographs_and_none_of_the_recipe_s_own_tricks():
+    assert [recipes.side("photograph", arch) for arch in ("auto", "whitened", "resnet18")] == [
+        48,
+        48,
+        128,
+    ]
+    assert recipes.side("thumbnail", "resnet18") is None
+    assert recipes.resolve(TrainOptions(), "photograph", 1000).cutmix == 0.5
+    other = recipes.resolve(TrainOptions(arch="resnet18"), "photograph", 1000)
+    assert (other.cutmix, other.optimiser, other.epochs) == (0.0, "adamw", 80)
 
 
 def test_what_is_asked_for_is_kept():
