@@ -155,7 +155,7 @@ def test_another_network_gets_larger_photographs_and_none_of_the_recipe_s_own_tr
     assert recipes.side("thumbnail", "resnet18") is None
     assert recipes.resolve(TrainOptions(), "photograph", 1000).cutmix == 0.5
     other = recipes.resolve(TrainOptions(arch="resnet18"), "photograph", 1000)
-    assert (other.cutmix, other.optimiser, other.epochs) == (0.0, "adamw", 80)
+    assert (other.cutmix, other.optimiser, other.epochs) == (0.0, "adamw", 100)
 
 
 def test_what_is_asked_for_is_kept():
