@@ -272,8 +272,14 @@ class Server:
         return done.stdout
 
     def post(self, path: str, body: dict[str, object] | None = None) -> object:
-        response = httpx.post(f"{self.url}/api/{path}", json=body or {}, timeout=30)
-        response.raise_for_status()
+        """Ask the server, again while it is too busy (503), as Prefect's own client does."""
+        from flows._prefect import patiently
+
+        def ask() -> httpx.Response:
+            answer = httpx.post(f"{self.url}/api/{path}", json=body or {}, timeout=30)
+            return answer.raise_for_status()
+
+        response = patiently(ask)
         return response.json() if response.content else None
 
     def run(self, deployment: object, parameters: dict[str, object], at: str | None = None) -> str:
