@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import atexit
 import functools
+import http.client
 import importlib
 import os
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
 from pathlib import Path
 
 from flows import _processes
@@ -125,7 +124,7 @@ def _started() -> str:
     )
     atexit.register(_end, process)
     importlib.import_module("flows._prefect")  # meanwhile
-    _wait_for(process, f"{address}/api/health")
+    _wait_for(process, port)
     return address
 
 
@@ -138,18 +137,27 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait_for(process: subprocess.Popen[bytes], health: str) -> None:
+def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
     until = time.monotonic() + float(os.environ[PATIENCE])
     while process.poll() is None and time.monotonic() < until:
-        try:
-            with urllib.request.urlopen(health, timeout=5) as answer:
-                if answer.status == HTTPStatus.OK:
-                    return
-        except OSError:
-            time.sleep(0.1)
+        if _is_healthy(port):
+            return
+        time.sleep(0.1)
     ended = process.poll()
     raise TruckCounterError(
         "the temporary Prefect server "
         + ("did not start in time." if ended is None else f"ended with {ended} while it started."),
         "Run it again when the machine is less busy, or start a lasting one: truck-counter up.",
     )
+
+
+def _is_healthy(port: int) -> bool:
+    """Ask the server itself: no proxy that the environment may name is in between."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/api/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
