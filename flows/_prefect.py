@@ -69,7 +69,7 @@ def run_here(run: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 -
         TruckCounterError: no Prefect server answers, be it the temporary one or the one named.
     """
     _processes.leave_nothing_behind()
-    with answering(), _temporary.server():
+    with answering(), _temporary.at_hand():
         return run(*arguments, return_state=True)
 
 

@@ -29,21 +29,27 @@ MARK = "TRUCK_COUNTER_STARTED_BY"
 """Environment variable by which the watcher knows what a process has started."""
 
 
-def start(command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str]) -> Record:
-    """Start a command in a session of its own; return its record."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as sink:
+def start(command: Sequence[str], log: Path | None, cwd: Path, env: Mapping[str, str]) -> Record:
+    """Start a command in a session of its own; return its record.
+
+    What it says goes to ``log``; without one its errors go where ours go, and the rest nowhere.
+    """
+    with contextlib.ExitStack() as stack:
+        sink = None
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            sink = stack.enter_context(log.open("ab"))
         process = subprocess.Popen(
             command,
             cwd=cwd,
             env={**os.environ, **env},
             stdin=subprocess.DEVNULL,
-            stdout=sink,
+            stdout=sink or subprocess.DEVNULL,
             stderr=sink,
             start_new_session=True,
         )
     process.returncode = 0  # it is meant to outlive us; Popen would warn of that
-    return {"pid": process.pid, "started": _started(process.pid), "log": str(log)}
+    return {"pid": process.pid, "started": _started(process.pid), "log": str(log or "")}
 
 
 def is_alive(record: Record) -> bool:

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import atexit
 import functools
-import http.client
 import importlib
 import os
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows import _processes
+from pipeline import loopback
 from pipeline.errors import ConfigError, TruckCounterError
 from pipeline.progress import note
 
@@ -28,15 +26,16 @@ OURS = "TRUCK_COUNTER_TEMPORARY_SERVER"
 """Environment variable that tells a run's processes that their server is one of these."""
 
 PATIENCE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+NOTHING_REPORTED = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 DEFAULTS = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    **NOTHING_REPORTED,
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     PATIENCE: "300",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }
-"""Nothing is reported to anyone; block types that no flow here uses are left out."""
+"""Block types that no flow here uses are left out."""
 
+_NO = ("0", "off", "f", "false", "n", "no")  # as Prefect reads it
 _AS_PREFECT_DOES = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 _APP = "prefect.server.api.server:create_app"
 
@@ -48,7 +47,7 @@ def set_defaults() -> None:
 
 
 @contextmanager
-def server() -> Iterator[None]:
+def at_hand() -> Iterator[None]:
     """Have a Prefect server answer inside the block: the one that is named, or a temporary one.
 
     The temporary one ends when this process does, however that ends.
@@ -61,7 +60,7 @@ def server() -> Iterator[None]:
     if OURS in os.environ or named():
         yield
         return
-    if os.environ.get("PREFECT_SERVER_EPHEMERAL_ENABLED", "true").lower() in ("0", "false"):
+    if os.environ.get("PREFECT_SERVER_EPHEMERAL_ENABLED", "true").lower() in _NO:
         raise ConfigError(
             "no Prefect server is named, and PREFECT_SERVER_EPHEMERAL_ENABLED forbids one for now.",
             "Set PREFECT_API_URL, or start a lasting one: truck-counter up.",
@@ -85,25 +84,20 @@ def named() -> bool:
     """
     if os.environ.get("PREFECT_API_URL"):
         return True
-    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
-    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml"))
-    files = (profiles, Path(".env"), Path("prefect.toml"))
-    may_be = any(file.is_file() for file in files) or _settings_in(Path("pyproject.toml"))
-    if not may_be and "prefect" not in sys.modules:
+    if "prefect" not in sys.modules and not _settings_are_there():
         return False
     from flows import _prefect
 
     return bool(_prefect.server())
 
 
-def _settings_in(pyproject: Path) -> bool:
-    return pyproject.is_file() and "[tool.prefect" in pyproject.read_text(encoding="utf-8")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def _settings_are_there() -> bool:
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml"))
+    if any(file.is_file() for file in (profiles, Path(".env"), Path("prefect.toml"))):
+        return True
+    project = Path("pyproject.toml")
+    return project.is_file() and "[tool.prefect" in project.read_text(encoding="utf-8")
 
 
 @functools.cache
@@ -114,50 +108,21 @@ def _started() -> str:
     what is registered first is called last.
     """
     _processes.leave_nothing_behind()
-    port = _free_port()
+    port = loopback.free_port()
     address = f"http://127.0.0.1:{port}"
     note(f"starting a temporary Prefect server at {address}")
     where = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "--factory", _APP, "--lifespan", "on", *where],
-        env={**os.environ, **_AS_PREFECT_DOES},
-    )
-    atexit.register(_end, process)
+    command = [sys.executable, "-m", "uvicorn", "--factory", _APP, "--lifespan", "on", *where]
+    record = _processes.start(command, None, Path.cwd(), _AS_PREFECT_DOES)
+    atexit.register(_processes.end, record)
     importlib.import_module("flows._prefect")  # meanwhile
-    _wait_for(process, port)
-    return address
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
     until = time.monotonic() + float(os.environ[PATIENCE])
-    while process.poll() is None and time.monotonic() < until:
-        if _is_healthy(port):
-            return
+    while time.monotonic() < until and _processes.is_alive(record):
+        if loopback.is_healthy(f"{address}/api/health"):
+            return address
         time.sleep(0.1)
-    ended = process.poll()
+    how = "did not start in time" if _processes.is_alive(record) else "ended while it started"
     raise TruckCounterError(
-        "the temporary Prefect server "
-        + ("did not start in time." if ended is None else f"ended with {ended} while it started."),
+        f"the temporary Prefect server {how}.",
         "Run it again when the machine is less busy, or start a lasting one: truck-counter up.",
     )
-
-
-def _is_healthy(port: int) -> bool:
-    """Ask the server itself: no proxy that the environment may name is in between."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/api/health")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

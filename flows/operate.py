@@ -52,7 +52,7 @@ def day(
     wanted = wanted or due.newest_closed_day(cameras, now)
     due.check_closed(cameras, wanted, now)
     model_id = model_in_use(ws)
-    with _temporary.server():
+    with _temporary.at_hand():
         from flows import _days
         from flows._prefect import run_here
         from flows.daily import daily
@@ -102,7 +102,7 @@ def backfill(
         return told | {"state": "Completed", "missing": [], "published": rows}
     if schedule:
         return told | {"state": "Scheduled", "runs": scheduled(ws, found.as_text(), model_id)}
-    with _temporary.server():
+    with _temporary.at_hand():
         from flows import _days
         from flows._prefect import run_here
         from flows.backfill import backfill as flow

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import _processes, automations, deployments
-from pipeline import cores, store
+from flows import _processes, _temporary, automations, deployments
+from pipeline import cores, loopback, store
 from pipeline.errors import InputError, TruckCounterError
 from pipeline.progress import note
 
@@ -55,8 +55,7 @@ class Services:
         return {
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_API_URL": f"{url}/api",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
+            **_temporary.NOTHING_REPORTED,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(automations.HEARTBEAT_S),
             "TRUCK_COUNTER_ROOT": str(self.root),
         }
@@ -141,13 +140,10 @@ def _start_server(services: Services, port: int) -> None:
 
 
 def _wait(services: Services, seconds: float = 300.0) -> None:
-    import httpx
-
     until = time.monotonic() + seconds
     while time.monotonic() < until and services.is_alive("server"):
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{services.url}/api/health", timeout=5).is_success:
-                return
+        if loopback.is_healthy(f"{services.url}/api/health"):
+            return
         time.sleep(0.2)
     log = _processes.tail(services.folder / "server.log")
     raise TruckCounterError(f"the Prefect server did not start: {log}", "See its log.")

@@ -18,14 +18,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from pipeline import loopback
 from pipeline.errors import InputError, TruckCounterError
 
 VERSION: Final = "1.23.2"
@@ -123,7 +122,7 @@ def serve(
     database = _postgres(database_url) if database_url else {}
     executable = install(environment)
     folder.mkdir(parents=True, exist_ok=True)
-    credentials = _credentials(folder, port or _free_port())
+    credentials = _credentials(folder, port or loopback.free_port())
     settings = _environment(folder, database, serve_local_files) | {
         # By environment, not by argument: arguments are seen by everybody who lists processes.
         "LABEL_STUDIO_USERNAME": credentials.email,
@@ -217,12 +216,6 @@ def _command(executable: Path, credentials: Credentials) -> list[str]:
     ]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _check_free(port: int) -> None:
     """Refuse a port that is taken: Label Studio would quietly go elsewhere."""
     with socket.socket() as probe:
@@ -240,12 +233,8 @@ def _until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise ServerError(f"Label Studio ended with code {process.returncode}.", f"See {log}.")
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            pass
+        if loopback.is_healthy(f"{url}/health"):
+            return
         time.sleep(0.25)
     raise ServerError(f"Label Studio at {url} is not ready after {READY_S:.0f} s.", f"See {log}.")
 

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+
+from pipeline import loopback
 
 FIRST = dt.date(2026, 3, 2)
 ZONES = {"west": "America/Chicago", "east": "Europe/Berlin"}
@@ -212,17 +213,11 @@ ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 SECRET = "never-to-be-seen-7b1f"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Server:
     """A Prefect server of its own, and how to call it."""
 
     def __init__(self, home: Path, database: str | None) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
+        self.url = f"http://127.0.0.1:{loopback.free_port()}"
         self.log = home / "server.log"
         self.secret = SECRET
         self.env = {
@@ -315,10 +310,7 @@ class Server:
 
 def wait_until_healthy(server: Server, seconds: float = 300) -> None:
     until = time.monotonic() + seconds
-    while True:
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{server.url}/api/health", timeout=5).status_code == 200:
-                return
+    while not loopback.is_healthy(f"{server.url}/api/health"):
         assert time.monotonic() < until, server.log.read_text()[-4000:]
         time.sleep(0.2)
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from pipeline import loopback
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 BRIDGE, NET = "tc-bridge", "10.231.7"
 
@@ -123,7 +125,7 @@ def cluster(tmp_path: Path, tools: ModuleType) -> Iterator[Cluster]:
             "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "15s",
         }
         stack.enter_context(server.running("server", "start", "--host", here, "--port", port))
-        address = f"tcp://{here}:{tools.free_port()}"
+        address = f"tcp://{here}:{loopback.free_port()}"
         words = ["scheduler", "--host", address, "--no-dashboard"]
         log = tmp_path / "dask.log"
         with log.open("ab") as sink:

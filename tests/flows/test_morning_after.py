@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from pipeline import loopback
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHOTS = REPOSITORY / "artefacts" / "flows"
 
@@ -55,7 +57,7 @@ def test_the_pages_show_yesterday_and_the_dark_camera_is_told_of(
     tools.add_footage(world, clip, "west", "America/Chicago", yesterday)  # east stays dark
     told = {"TRUCK_COUNTER_ALERT_URL": channel.url}
     try:
-        port = str(tools.free_port())
+        port = str(loopback.free_port())
         server = tools.truck_counter(world, "up", "--port", port, **told)["prefect"]
         ran = tools.truck_counter(world, "run", "daily", PREFECT_API_URL=f"{server}/api")
         assert (ran["day"], ran["state"]) == (str(yesterday), "Completed")

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from pipeline import loopback
+
 
 @contextlib.contextmanager
 def postgres(tools: ModuleType) -> Iterator[str]:
@@ -34,7 +36,7 @@ def postgres(tools: ModuleType) -> Iterator[str]:
             pytest.skip("PostgreSQL cannot run as root, and there is no user postgres")
         os.chown(folder, user.pw_uid, user.pw_gid)
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    port = tools.free_port()
+    port = loopback.free_port()
     data = folder / "db"
     quiet = {"check": True, "capture_output": True, "cwd": folder}
     subprocess.run(

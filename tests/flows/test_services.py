@@ -113,6 +113,19 @@ def test_handing_over_without_a_server_is_refused(
         CliRunner().invoke(cli, words, standalone_mode=False, catch_exceptions=False)
 
 
+def test_a_temporary_server_is_no_lasting_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows import _prefect, _temporary
+
+    with temporary_settings({PREFECT_API_URL: ""}):
+        assert not _prefect.lasting()
+    with temporary_settings({PREFECT_API_URL: "http://there/api"}):
+        assert _prefect.lasting()
+        monkeypatch.setenv(_temporary.OURS, "http://there")
+        assert not _prefect.lasting()
+
+
 def test_a_server_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import httpx
     from prefect.exceptions import ObjectNotFound

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from flows import _processes
-from pipeline import store
+from pipeline import loopback, store
 from pipeline.store import Workspace
 
 WEST = "America/Chicago"
@@ -52,7 +52,7 @@ def until(true: Callable[[], Any], seconds: float, why: Callable[[], Any]) -> No
 def installation(
     world: Path, tmp_path: Path, tools: ModuleType, channel: Any
 ) -> Iterator[Installation]:
-    port = tools.free_port()
+    port = loopback.free_port()
     server = tools.Server(tmp_path, None)
     server.url = f"http://127.0.0.1:{port}"
     server.log = world / "services" / "server.log"

@@ -14,6 +14,7 @@ import pytest
 
 from labeling import campaign, server, studio, tasks
 from labeling.client import LabelStudio
+from pipeline import loopback
 from pipeline.errors import InputError
 
 DEBIAN = Path("/usr/lib/postgresql")
@@ -39,7 +40,7 @@ def database() -> Iterator[str]:
     if other:
         for path in (folder, folder / "password"):
             shutil.chown(path, "postgres")
-    port = server._free_port()
+    port = loopback.free_port()
 
     def run(*words: str) -> None:
         command = [*other, str(where / words[0]), *words[1:]]

@@ -53,6 +53,23 @@ def test_a_piece_of_another_picture_brings_as_much_of_its_answer():
     assert len(torch.unique((changed.float().mean(dim=1) * 512).round())) > 100
 
 
+def test_cutmix_is_applied_in_its_share_of_steps(monkeypatch):
+    from pipeline.learning import fitting
+    from pipeline.learning.models import NetSpec, build
+
+    calls = []
+    monkeypatch.setattr(fitting, "pieced", lambda *both: calls.append(1) or both)
+    pixels = torch.randint(0, 256, (32, 3, 32, 32), dtype=torch.uint8)
+    lesson = fitting.Lesson(pixels, torch.arange(32) % 2 * 1.0, torch.ones(32))
+    for share, least, most in ((0.0, 0, 0), (0.5, 8, 24), (1.0, 32, 32)):
+        calls.clear()
+        asked = TrainOptions(arch="lenet5", cutmix=share, epochs=4, batch_size=4)
+        options = recipes.resolve(asked, "thumbnail", 32)  # 4 × 8 steps
+        net = build("lenet5", NetSpec(3, 32, 32))
+        fitting.fit(net, lesson, options, Augment(), seed=0)
+        assert least <= len(calls) <= most
+
+
 def test_schedules_rise_and_fall():
     def rates(schedule):
         options = TrainOptions(schedule=schedule, learning_rate=1.0, warm_up=0.1)

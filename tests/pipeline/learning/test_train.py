@@ -59,6 +59,21 @@ def test_a_run_leaves_weights_graph_and_card(trained):
     assert card["metrics"]["accuracy"]["value"] > 0.9
 
 
+def test_photographs_get_their_own_size_and_recipe_whatever_is_asked(blocks, tmp_path):
+    rows = (blocks / "labels.csv").read_text(encoding="utf-8").splitlines()[:33]
+    for row in rows[1:]:
+        name = row.split(",")[0]
+        Image.open(blocks / name).resize((72, 72)).save(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    ws = Workspace(tmp_path / "ws")
+    for asked, side in ((TrainOptions(epochs=1), 48), (TrainOptions(epochs=1, size=40), 40)):
+        model_id = train.train_images(ws, tmp_path, tmp_path / "labels.csv", asked)
+        card = checkpoints.load_card(ws, model_id)
+        assert (card["kind"], card["arch"]) == ("photograph", "whitened")
+        assert (card["input"]["height"], card["input"]["width"]) == (side, side)
+        assert card["options"]["size"] == side
+
+
 def test_the_readable_card_says_what_the_card_says(trained):
     ws, model_id = trained
     card = checkpoints.load_card(ws, model_id)
