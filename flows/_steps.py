@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows._prefect import concurrency, exponential_backoff, get_run_logger, lasting, task
 from pipeline import daily, store
-from pipeline.errors import InputError, NotFoundError, TruckCounterError
+from pipeline.errors import ConfigError, InputError, NotFoundError, TruckCounterError
 from pipeline.store import Workspace
 
 if TYPE_CHECKING:
@@ -140,12 +140,18 @@ def train_campaigns(
     set_current: bool,
 ) -> str:
     """Train on campaigns' labels; return the model's id, with ``set_current`` the one in use."""
+    from pipeline.learning import tracking
     from pipeline.learning.options import TrainOptions
     from pipeline.learning.train import train_campaigns
 
     ws, _ = world(root)
     options = TrainOptions(arch=arch, epochs=epochs, seed=seed)
-    return train_campaigns(ws, campaigns, options, set_current=set_current)
+    model_id = train_campaigns(ws, campaigns, options, set_current=set_current)
+    try:
+        tracking.record_if_asked(ws, model_id)
+    except ConfigError as error:  # no reason to lose a night's count
+        get_run_logger().warning("%s", error)
+    return model_id
 
 
 @task(task_run_name="judge {model_id}")

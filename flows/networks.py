@@ -119,3 +119,18 @@ def models_search(
     again = f"truck-counter train {source} {asked} {flags}"
     text = f"best of {len(found['trials'])}: loss {found['best']['loss']:.4f}\n{again}"
     return {**found, "command": again}, text
+
+
+@command(models, "track")
+@click.argument("trained", nargs=-1, metavar="[MODEL]...")
+@click.option("--uri", help="MLflow's tracking store; TRUCK_COUNTER_MLFLOW or ROOT/mlflow.db.")
+def models_track(context: Context, trained: tuple[str, ...], uri: str | None) -> tuple[Result, str]:
+    """Record training runs in MLflow, all by default; what is there already stays as it is."""
+    from pipeline import daily
+    from pipeline.learning import tracking
+
+    ids = [daily.model_in_use(context.ws, m) for m in trained] or context.ws.trained()
+    new = tracking.record(context.ws, ids, uri)
+    lines = [f"{m}: {'recorded' if is_new else 'was there'}" for m, is_new in new.items()]
+    result = {"recorded": [m for m, is_new in new.items() if is_new], "models": ids}
+    return result, "\n".join(lines) or "there is no model yet: truck-counter train"

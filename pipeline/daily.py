@@ -88,8 +88,7 @@ def model_in_use(ws: Workspace, model_id: str | None = None) -> str:
             raise NotFoundError(f"no model in {ws.root / 'models'}.", "Run truck-counter train.")
         model_id = ws.current_model.read_text(encoding="utf-8").strip()
     if not (ws.model(model_id) / "card.json").is_file():
-        known = sorted(p.parent.name for p in (ws.root / "models").glob("*/card.json"))
-        remedy = f"There is: {', '.join(known) or 'none'}."
+        remedy = f"There is: {', '.join(ws.trained()) or 'none'}."
         raise NotFoundError(f"no such model {model_id!r}.", remedy)
     return model_id
 

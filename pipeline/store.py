@@ -238,6 +238,10 @@ class Workspace:
         """Folder of a model: weights and card."""
         return self.root / "models" / checked_name(model_id, "model")
 
+    def trained(self) -> list[str]:
+        """Return the ids of all models whose training has ended, in order."""
+        return sorted(path.parent.name for path in self.root.glob("models/*/card.json"))
+
     @property
     def current_model(self) -> Path:
         """File that names the model in use."""

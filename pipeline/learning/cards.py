@@ -25,10 +25,8 @@ def load_card(ws: Workspace, model_id: str) -> dict[str, Any]:
     try:
         card = read_json(ws.model(model_id) / CARD)
     except NotFoundError:
-        known = sorted(p.parent.name for p in ws.root.glob("models/*/card.json"))
-        raise NotFoundError(
-            f"no such model: {model_id!r}.", f"There is: {', '.join(known) or 'none'}."
-        ) from None
+        remedy = f"There is: {', '.join(ws.trained()) or 'none'}."
+        raise NotFoundError(f"no such model: {model_id!r}.", remedy) from None
     needed = {"model_id", "arch", "input", "threshold", "temperature", "prior"}
     if not isinstance(card, dict) or not needed <= set(card):
         raise ModelError(f"{ws.model(model_id) / CARD} is not a model card.", "Train anew.")

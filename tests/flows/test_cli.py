@@ -164,3 +164,29 @@ def _campaign(root: Path) -> None:
     }
     path = store.Workspace(root).campaign_frames("c1") / "frames.parquet"
     store.write_table(path, store.table_of([row], schemas.FRAMES), schemas.FRAMES)
+
+
+def test_a_training_is_recorded_where_a_store_is_named(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow")
+    from PIL import Image
+
+    rows = ["file,label"]
+    for i in range(40):
+        Image.new("RGB", (32, 32), (200 * (i % 2), i, 90)).save(workspace / f"{i}.png")
+        rows.append(f"{i}.png,{'truck' if i % 2 else 'no_truck'}")
+    (workspace / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    labels = ("--images", str(workspace), "--labels", str(workspace / "labels.csv"))
+    monkeypatch.setenv("TRUCK_COUNTER_MLFLOW", f"sqlite:///{workspace / 'runs.db'}")
+    done = run(
+        "train", *labels, "--arch", "lenet5", "--epochs", "1", "--engine", "torch", root=workspace
+    )
+    assert done.returncode == 0, done.stderr
+    model_id = done.stdout.split(":")[0]
+
+    again = run("models", "track", "--json", root=workspace)
+    assert json.loads(again.stdout) == {"recorded": [], "models": [model_id]}
+    own = run("models", "track", "--uri", f"sqlite:///{workspace / 'b.db'}", root=workspace)
+    assert own.stdout.strip() == f"{model_id}: recorded"
+    assert "nosuch" in run("models", "track", "nosuch", root=workspace).stderr
