@@ -230,15 +230,16 @@ def train(
 ) -> tuple[Result, str]:
     """Train a model on a campaign's labels or on loose pictures; set models/current."""
     from pipeline import store
-    from pipeline.learning import tracking
+    from pipeline.learning import ranks, tracking
     from pipeline.learning.train import train_campaigns, train_images
 
     _check_labels(campaigns, images, labels)
     options = TrainOptions(**knobs)
-    if images and labels:
-        model_id = train_images(context.ws, images, labels, options)
-    else:
-        model_id = train_campaigns(context.ws, list(campaigns), options)
+    with ranks.led():
+        if images and labels:
+            model_id = train_images(context.ws, images, labels, options)
+        else:
+            model_id = train_campaigns(context.ws, list(campaigns), options)
     tracking.record_if_asked(context.ws, model_id)
     folder = context.ws.model(model_id)
     card = store.read_json(folder / "card.json")

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from pipeline import cores, progress
-from pipeline.learning import checkpoints, recipes, transfer
+from pipeline.learning import checkpoints, ranks, recipes, transfer
 from pipeline.learning.fitting import Fit, Lesson, class_weights, fit, last_weights
 from pipeline.learning.models import NetSpec, TruckNet, build
 from pipeline.learning.models.whitened import WhitenedNet, whiten
@@ -78,6 +78,7 @@ class Classroom:
         minutes: float | None = None,
     ) -> tuple[TruckNet, Fit]:
         """Teach one network, in at most ``minutes`` where given."""
+        ranks.gathered(self, course, minutes)
         seed = self.options.seed * 101 + course.seed
         net = self._fresh(course.lesson, seed)
         if self.options.freeze:
@@ -101,7 +102,7 @@ class Classroom:
             checkpoint=self.checkpoint(course.name),
             minutes=minutes,
             thaw=thaw,
-            note=_Teller(f"train {self.options.arch}, {course.name}"),
+            note=None if ranks.number() else _Teller(f"train {self.options.arch}, {course.name}"),
         )
         return net, result
 
@@ -131,10 +132,11 @@ def side_by_side(room: Classroom, courses: Sequence[Course]) -> None:
     """Teach networks that do not depend on each other, as many at once as there are cores.
 
     They are left as finished checkpoints, for :meth:`Classroom.teach` to find. With one core, one
-    course, a head alone or a GPU nothing is done here, and :meth:`Classroom.teach` does the work.
+    course, a head alone, a GPU or several processes already (:mod:`ranks`) nothing is done here,
+    and :meth:`Classroom.teach` does the work.
     """
     workers = min(cores.usable(), len(courses))
-    if workers < 2 or room.device.type != "cpu" or room.options.freeze:
+    if workers < 2 or ranks.count() > 1 or room.device.type != "cpu" or room.options.freeze:
         return
     threads = max(1, cores.usable() // workers)
     work = partial(_teach_apart, room, threads)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from pipeline.errors import ModelError
-from pipeline.learning import checkpoints, pictures
+from pipeline.learning import checkpoints, pictures, ranks
 from pipeline.learning.augment import Augment
 from pipeline.learning.options import TrainOptions
 from pipeline.learning.transfer import Thaw
@@ -114,7 +114,7 @@ def fit(
         epoch += 1
         if epoch == 1 and minutes is not None:
             run.epochs = within(run.epochs, time.monotonic() - started, minutes)
-        stop = run.judge(row, result.curve)
+        stop = run.agreed(run.judge(row, result.curve))
         if note is not None:
             note(epoch, run.epochs, row)
         if checkpoint is not None and time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
@@ -153,7 +153,7 @@ class _Run:
         self.mean: dict[str, Tensor] | None = None
         if options.ema:
             self.mean = {k: v.detach().clone() for k, v in net.state_dict().items()}
-        self.plateau = 1.0
+        self.plateau, self.shared = 1.0, net
 
     @cached_property
     def eager(self) -> Tensor | None:
@@ -168,6 +168,7 @@ class _Run:
         self.net.train()
         if self.thaw is not None:
             self.thaw.begin(epoch, self.epochs)
+        self.shared = ranks.together(self.net)  # anew, because what learns may have changed
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(self.seed * 1_000_003 + epoch)
             order = drawn_order(self.lesson.target, self.options.balance, self.eager)
@@ -178,16 +179,16 @@ class _Run:
             sums = torch.zeros(2)
             for step in range(self.steps):
                 rows = order[step * self.batch : (step + 1) * self.batch].to(self.device)
-                if len(rows) < 2:
+                if len(rows) < 2 * ranks.count():
                     continue
                 sums += self.step(epoch * self.steps + step, rows, mirrored)
-        n = max(len(order), 1)
+        sums, n = ranks.summed(sums), max(len(order), 1)
         rate = self.optimiser.param_groups[0]["lr"]
         return {"loss": float(sums[0]) / n, "accuracy": float(sums[1]) / n, "rate": float(rate)}
 
     def step(self, number: int, rows: Tensor, mirrored: Tensor) -> Tensor:
-        """Take one step on ``rows``; return summed loss and number right."""
-        options = self.options
+        """Take one step on ``rows``, of which others take their part; return own loss and hits."""
+        options, rows = self.options, ranks.own_part(rows)
         rate = scheduled(number, self.steps * self.epochs, options) * self.plateau
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group.get("pace", 1.0)
@@ -200,11 +201,13 @@ class _Run:
             x, target = pieced(x, target)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half_precision(self.device)):
-            logits = self.net(x)
+            logits = self.shared(x)
         losses = loss(logits, target, options)
         if options.balance == "weights":
             weight = weight * class_weights(self.lesson.target)[(target > 0.5).long()]
-        mean = (losses * weight).sum() / weight.sum().clamp_min(1e-6)
+        # Processes average their gradients, so each brings its share of the batch's mean so often.
+        own = (losses * weight).sum() * ranks.count()
+        mean = own / ranks.summed(weight.sum()).clamp_min(1e-6)
         if options.l1:
             mean = mean + options.l1 * sum(p.abs().sum() for p in self.net.parameters())
         self.optimiser.zero_grad(set_to_none=True)
@@ -234,6 +237,12 @@ class _Run:
         patience = self.options.early_stopping
         return patience is not None and since_best >= patience
 
+    def agreed(self, stop: bool) -> bool:
+        """Go by rank 0 in what a clock or held-out pictures decide; return whether to stop."""
+        epochs, self.plateau, stop_too = ranks.as_led(self.epochs, self.plateau, stop)
+        self.epochs = int(epochs)
+        return bool(stop_too)
+
     def finish(self) -> None:
         """Leave the averaged weights in the network."""
         if self.mean is not None:
@@ -242,6 +251,8 @@ class _Run:
 
     def save(self, path: Path, epoch: int, result: Fit) -> None:
         """Write all that the rest of the run depends on."""
+        if ranks.number():
+            return
         tensors = {f"net/{k}": v for k, v in self.net.state_dict().items()}
         tensors |= {f"mean/{k}": v for k, v in (self.mean or {}).items()}
         for i, state in self.optimiser.state_dict()["state"].items():
