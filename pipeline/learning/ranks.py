@@ -43,7 +43,7 @@ def led() -> Iterator[None]:
         SystemExit: in all other processes, with 0, when rank 0 has left its block.
         ConfigError: there are fewer GPUs than processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not distributed.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
         yield
         return
     _begin()

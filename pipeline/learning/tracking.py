@@ -115,7 +115,7 @@ def params_of(card: dict[str, Any]) -> dict[str, Any]:
     """Return what was set and given: options, sizes, versions."""
     parts = {"split": "split", "labels": "labels", "version": "versions", "input": "input"}
     given = {f"{name}.{k}": v for name, key in parts.items() for k, v in card.get(key, {}).items()}
-    rest = {k: card[k] for k in ("kind", "parameters", "held_out_from") if k in card}
+    rest = {k: card[k] for k in ("kind", "parameters", "processes", "held_out_from") if k in card}
     return {**card.get("options", {}), **given, **rest}
 
 

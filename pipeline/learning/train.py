@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import cameras, lineage, metrics, splits
-from pipeline.learning import calibration, checkpoints, dataset, engines, recipes, slices
+from pipeline.learning import calibration, checkpoints, dataset, engines, ranks, recipes, slices
 from pipeline.learning.calibration import Calibration
 from pipeline.learning.card_page import as_markdown
 from pipeline.learning.cards import CARD_PAGE
@@ -391,6 +391,7 @@ class _Training:
             "slices": self._slices(rows, p),
             "reliability": metrics.reliability(truth, p, weight),
             "curve": self.curves,
+            "processes": ranks.count(),
             "engine": engine,
             "engines": speeds,
             "versions": {"torch": torch.__version__, "numpy": np.__version__},

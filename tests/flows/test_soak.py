@@ -8,11 +8,13 @@ of which two come late and find nothing to do. Memory is what the processes alon
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import shutil
 import statistics
 import time
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,12 +30,16 @@ ZONE = "America/Chicago"
 STUCK = ["Running", "Pending", "Late", "AwaitingRetry", "Cancelling", "Failed", "Crashed"]
 
 
-def held(record: dict[str, Any]) -> tuple[float, int]:
-    """Return a process's own memory in MB and its open files."""
+def held(record: dict[str, Any]) -> tuple[float, Counter[str]]:
+    """Return a process's own memory in MB and its open files by kind."""
     folder = Path("/proc") / str(record["pid"])
     lines = (folder / "smaps_rollup").read_text().splitlines()
     kept = sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
-    return kept / 1024, len(list((folder / "fd").iterdir()))
+    kinds: Counter[str] = Counter()
+    for number in (folder / "fd").iterdir():
+        with contextlib.suppress(OSError):  # closed since
+            kinds[os.readlink(number).rsplit("/", 1)[-1].split(":")[0]] += 1
+    return kept / 1024, kinds
 
 
 def leaking(values: list[float]) -> bool:
@@ -103,11 +109,12 @@ def test_a_month_of_mornings_leaves_nothing_behind(
         ]
         ended = server.wait_for(mornings)
         assert {r["state_name"] for r in ended} <= {"Completed", "Cancelled"}, ended
+        told = {}
         for name, record in lasting.items():
             mb, opened = held(record)
             memory[name].append(mb)
-            files[name].append(opened)
-        told = {name: (round(memory[name][-1]), files[name][-1]) for name in lasting}
+            files[name].append(opened.total())
+            told[name] = (round(mb), dict(opened))
         print(f"{day}: {told} at {time.monotonic():.0f} s", flush=True)
 
     import pandas as pd
