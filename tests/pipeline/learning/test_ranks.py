@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from pipeline.learning import ranks
+from pipeline.learning import ranks, train
+from pipeline.learning.options import TrainOptions
+from pipeline.store import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -28,57 +31,82 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(pictures: Path, root: Path, processes: int, *knobs: str) -> subprocess.CompletedProcess:
-    """Run ``train`` in one process, or in several by torchrun."""
-    start = [sys.executable]
-    if processes > 1:
-        start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    words = ["-m", "flows.cli", "train", "--images", str(pictures), "--json", "--engine", "torch"]
-    words += ["--labels", str(pictures / "labels.csv"), "--root", str(root), "--device", "cpu"]
+def torchrun(pictures: Path, labels: Path, root: Path, *knobs: str) -> subprocess.CompletedProcess:
+    """Run ``train`` in two processes."""
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "flows.cli"]
+    words += ["train", "--images", str(pictures), "--labels", str(labels), "--root", str(root)]
+    words += ["--json", "--device", "cpu", "--engine", "torch", *knobs]
     return subprocess.run(
-        [*start, *words, *knobs], capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, *words], capture_output=True, text=True, timeout=900, check=False
     )
 
 
-def weights(done: subprocess.CompletedProcess) -> dict[str, np.ndarray]:
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()  # the leader's alone
-    return load_file(Path(json.loads(line)["model"]) / "model.safetensors")
+def flags(options: TrainOptions) -> list[str]:
+    """Return the flags that ask for what differs from the defaults."""
+    said = [
+        (f"--{knob.name.replace('_', '-')}", getattr(options, knob.name))
+        for knob in fields(options)
+        if getattr(options, knob.name) != knob.default and knob.name not in ("engine", "device")
+    ]
+    return [str(word) for pair in said for word in pair]
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return load_file(folder / "model.safetensors")
 
 
 def test_two_processes_go_the_way_of_one(pictures: Path, tmp_path: Path) -> None:
-    # Nothing drawn at random and no batch norm: half a batch each is the same batch. 71 pictures
-    # teach, so that the last batch has 7, 4 for one process and 3 for the other.
-    knobs = ["--arch", "lenet5", "--epochs", "4", "--batch-size", "16", "--augment", "0"]
-    knobs += ["--dropout", "0", "--balance", "weights", "--learning-rate", "0.01"]
-    one = weights(train(pictures, tmp_path / "one", 1, *knobs))
-    two = weights(train(pictures, tmp_path / "two", 2, *knobs))
-    assert one.keys() == two.keys()
-    for name, expected in one.items():
-        np.testing.assert_allclose(two[name], expected, atol=2e-4, err_msg=name)
+    # Nothing drawn at random and no batch norm: 8 and 7 pictures are the same batch as 15.
+    options = TrainOptions(
+        arch="lenet5",
+        epochs=4,
+        batch_size=15,
+        augment=0.0,
+        dropout=0.0,
+        balance="weights",
+        learning_rate=0.01,
+        engine="torch",
+        device="cpu",
+    )
+    labels = pictures / "labels.csv"
+    done = torchrun(pictures, labels, tmp_path / "two", *flags(options))
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()  # the leader's alone
+    two = json.loads(line)
+    ws = Workspace(tmp_path / "one")
+    model_id = train.train_images(ws, pictures, labels, options)
+    assert two["model_id"] == model_id
+    found = weights(Path(two["model"]))
+    for name, expected in weights(ws.model(model_id)).items():
+        np.testing.assert_allclose(found[name], expected, atol=2e-4, err_msg=name)
 
 
 def test_several_courses_with_batch_norm_leave_one_sound_model(
     pictures: Path, tmp_path: Path
 ) -> None:
-    knobs = ["--arch", "whitened", "--epochs", "6", "--refit", "0.5", "--batch-size", "16"]
-    done = train(pictures, tmp_path, 2, *knobs)
-    found = weights(done)
-    assert all(np.isfinite(values).all() for values in found.values())
+    options = TrainOptions(
+        arch="whitened", epochs=6, refit=0.5, batch_size=16, engine="torch", device="cpu"
+    )
+    labels = pictures / "labels.csv"
+    done = torchrun(pictures, labels, tmp_path, *flags(options))
+    assert done.returncode == 0, done.stderr
     card = json.loads(done.stdout)["card"]
+    ws = Workspace(tmp_path)
+    found = weights(ws.model(card["model_id"]))
+    assert all(np.isfinite(values).all() for values in found.values())
     assert {name: len(rows) for name, rows in card["curve"].items()} == {"measured": 3, "final": 3}
     assert card["processes"] == 2
-    assert not list(tmp_path.rglob("final.safetensors"))
-    again = train(pictures, tmp_path, 1, *knobs)  # the same model, so there is nothing to do
-    assert json.loads(again.stdout)["model_id"] == card["model_id"]
-    assert "train whitened" not in again.stderr
+    assert [path.name for path in tmp_path.rglob("*.safetensors")] == ["model.safetensors"]
+    before = (ws.model(card["model_id"]) / "card.json").stat().st_mtime_ns
+    assert train.train_images(ws, pictures, labels, options) == card["model_id"]
+    assert (ws.model(card["model_id"]) / "card.json").stat().st_mtime_ns == before
 
 
 def test_what_is_wrong_with_labels_is_said_once_and_ends_all(
     pictures: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "labels.csv").write_text("file,label\nnowhere.png,truck\n", encoding="utf-8")
-    done = train(pictures, tmp_path, 2, "--labels", str(tmp_path / "labels.csv"))
+    done = torchrun(pictures, tmp_path / "labels.csv", tmp_path)
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(said) == 1
