@@ -37,7 +37,7 @@ def record(ws: Workspace, model_ids: Iterable[str], uri: str | None = None) -> d
     """Record models that are not recorded yet; return for each whether it is new there.
 
     ``uri`` is a tracking store as MLflow names them (``sqlite:///…``, ``http://…``); by default
-    what ``TRUCK_COUNTER_MLFLOW`` says, or else a SQLite file in the workspace. A run is called
+    what ``TRUCK_COUNTER_MLFLOW`` says, or else ``mlflow.db`` in the workspace. A run is called
     after its model, begins and ends when that was trained, and holds its options, its figures
     (curves by epoch), and both cards.
 
@@ -76,7 +76,7 @@ def _mlflow() -> Any:  # noqa: ANN401 - an optional module
 
 
 def _experiment(client: Any, ws: Workspace, uri: str) -> str:  # noqa: ANN401
-    """Return the experiment's id; artifacts of a local store lie beside it."""
+    """Return the experiment's id; of a SQLite store the artifacts lie in the workspace."""
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)

@@ -45,7 +45,8 @@ def held(record: dict[str, Any]) -> tuple[float, Counter[str]]:
 def leaking(values: list[float]) -> bool:
     """Tell whether numbers rise for certain after the first third (Kendall's trend, 1 in 100).
 
-    A server's open files go up and down with its connections, so that no two days are alike.
+    A server's open files go up and down with its connections, so that no two days are alike. Days
+    close together are, so that it is told of oftener than that where there is none.
     """
     rest = values[len(values) // 3 :]
     trend = kendalltau(range(len(rest)), rest, alternative="greater")

@@ -20,22 +20,6 @@ OPTIONS = TrainOptions(arch="residual", epochs=4, batch_size=32, learning_rate=3
 
 
 @pytest.fixture(scope="module")
-def blocks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("blocks")
-    rng = np.random.default_rng(0)
-    rows = ["file,label,group"]
-    for i in range(160):
-        picture = rng.integers(40, 90, (24, 24, 3)).astype(np.uint8)
-        if i % 2:
-            y, x = rng.integers(0, 14, 2)
-            picture[y : y + 10, x : x + 10] = 200
-        Image.fromarray(picture).save(folder / f"{i}.png")
-        rows.append(f"{i}.png,{'truck' if i % 2 else 'no_truck'},g{i // 2}")
-    (folder / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def trained(blocks, tmp_path_factory):
     ws = Workspace(tmp_path_factory.mktemp("ws"))
     return ws, train.train_images(ws, blocks, blocks / "labels.csv", OPTIONS)
