@@ -9,7 +9,6 @@ game", Zhang et al. 2018).
 from __future__ import annotations
 
 import datetime as dt
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import cameras, view
-from pipeline.learning import explain, pictures
+from pipeline.learning import explain
+from pipeline.learning.rendered import cropped, registry_of
 
 if TYPE_CHECKING:
     from pipeline.learning.models import NetSpec, TruckNet
-    from pipeline.scene import Passage, ScenePlan
+    from pipeline.scene import ScenePlan
 
 LARGEST_SHARE = 0.6  # a truck that fills the crop leaves nowhere else to look
 SMALLEST_SHARE = 0.1
@@ -79,7 +78,7 @@ def render(plan: ScenePlan, spec: NetSpec, n: int = 48, seed: int = 0) -> Render
     """
     from pipeline import scene
 
-    registry = cameras.parse(tomllib.loads(scene.cameras_toml(plan)))
+    registry = registry_of(plan)
     passages = [p for p in scene.truth_passages(plan) if plan.counted(p.middle.date())]
     rng = np.random.default_rng(seed)
     pixels, masks = [], []
@@ -88,7 +87,8 @@ def render(plan: ScenePlan, spec: NetSpec, n: int = 48, seed: int = 0) -> Render
         instant = passage.entered_at + (passage.exited_at - passage.entered_at) * moment
         if not _filmed(plan, passage.camera_id, instant):
             continue
-        crop, mask = _crop(plan, registry, passage, instant, spec)
+        shown = scene.study(plan, passage.camera_id, instant)
+        crop, mask = cropped(shown, registry, passage.camera_id, passage.zone, spec)
         if SMALLEST_SHARE < mask.mean() < LARGEST_SHARE:
             pixels.append(crop)
             masks.append(mask)
@@ -105,27 +105,3 @@ def _filmed(plan: ScenePlan, camera_id: str, instant: dt.datetime) -> bool:
         for day in plan.dates()
         for window in scene.windows(plan, camera_id, day)
     )
-
-
-def _crop(
-    plan: ScenePlan,
-    registry: cameras.Registry,
-    passage: Passage,
-    instant: dt.datetime,
-    spec: NetSpec,
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    from pipeline import scene
-
-    shown = scene.study(plan, passage.camera_id, instant)
-    height, width = shown.mask.shape
-    zone = registry.camera(passage.camera_id).zone(passage.zone)
-    cut = view.Crop.of(zone, width, height)
-    x0, y0, x1, y1 = cut.box
-    white = np.repeat(shown.mask[..., None] * np.uint8(255), 3, axis=2)
-
-    def fitted(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        crop = cut.extract(np.ascontiguousarray(picture[y0:y1, x0:x1]))
-        return pictures.scaled(crop, spec.width, spec.height)
-
-    parts = [fitted(shown.picture), fitted(shown.empty)][: spec.channels // 3]
-    return np.concatenate(parts, axis=2).transpose(2, 0, 1), fitted(white)[..., 0] > 127

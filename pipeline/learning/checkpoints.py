@@ -34,10 +34,15 @@ def save_model(ws: Workspace, model_id: str, net: TruckNet, card: dict[str, Any]
     """Write weights, the exported graph and last the card: a folder with a card is whole."""
     folder = ws.model(model_id)
     net = net.cpu().eval()
-    state = {k: v.contiguous() for k, v in net.state_dict().items()}
-    write_bytes(folder / WEIGHTS, save(state))
+    save_weights(ws, model_id, net)
     write_bytes(folder / ONNX, to_onnx(net, card["input"]))
     write_json(folder / CARD, card)
+
+
+def save_weights(ws: Workspace, model_id: str, net: TruckNet) -> None:
+    """Write weights alone, for other networks to start from."""
+    state = {k: v.cpu().contiguous() for k, v in net.state_dict().items()}
+    write_bytes(ws.model(model_id) / WEIGHTS, save(state))
 
 
 def set_current(ws: Workspace, model_id: str) -> None:
@@ -93,7 +98,8 @@ def start_from(ws: Workspace, net: TruckNet, weights: str) -> None:
         known = load(path.read_bytes())
     except OSError:
         raise NotFoundError(
-            f"no weights at {weights!r}.", "Give imagenet, a model id or a .safetensors file."
+            f"no weights at {weights!r}.",
+            "Give imagenet, scene, a model id or a .safetensors file.",
         ) from None
     except (SafetensorError, ValueError):
         raise ModelError(f"{path} is not a safetensors file.") from None

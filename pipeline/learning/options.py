@@ -65,7 +65,9 @@ class TrainOptions:
     pooling: str = _knob("max", "how our own networks shrink their maps", POOLINGS)
     padding: str = _knob("valid", "padding of the reference network", PADDINGS)
     init: str = _knob("kaiming", "initialisation of our own networks", INITS)
-    weights: str | None = _knob(None, "start from: imagenet, a model id, or a .safetensors file")
+    weights: str | None = _knob(
+        None, "start from: imagenet, scene (rendered roads), a model id, or a .safetensors file"
+    )
     freeze: bool = _knob(False, "with weights: fit the head alone, in seconds")
     thaw: float = _knob(
         0.0, "with weights: share of training over which the rest joins the fitted head, top down"

@@ -23,7 +23,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import cameras, lineage, metrics, splits
-from pipeline.learning import calibration, checkpoints, dataset, engines, ranks, recipes, slices
+from pipeline.learning import (
+    calibration,
+    checkpoints,
+    dataset,
+    engines,
+    ranks,
+    recipes,
+    rendered,
+    slices,
+)
 from pipeline.learning.calibration import Calibration
 from pipeline.learning.card_page import as_markdown
 from pipeline.learning.cards import CARD_PAGE
@@ -138,8 +147,10 @@ def _teach(
     campaigns: Sequence[str],
 ) -> None:
     """Train and save what is not there yet."""
-    training = _Training(ws, labelled, options, kind, model_id)
-    started = time.monotonic()
+    started, spec = time.monotonic(), _spec(labelled, options)
+    if options.weights == "scene":
+        options = replace(options, weights=rendered.scene_weights(ws, options, spec))
+    training = _Training(ws, labelled, options, kind, model_id, spec)
     net, held_out, parts = training.cross_fitted() if options.rounds else training.split_once()
     card = training.card(net, held_out, parts)
     labels = {name: ws.campaign_labels(name) / "labels.parquet" for name in campaigns}
@@ -154,24 +165,18 @@ class _Training:
     """One training from split to card."""
 
     def __init__(
-        self, ws: Workspace, labelled: Labelled, options: TrainOptions, kind: Kind, model_id: str
+        self,
+        ws: Workspace,
+        labelled: Labelled,
+        options: TrainOptions,
+        kind: Kind,
+        model_id: str,
+        spec: NetSpec,
     ) -> None:
         self.ws, self.labelled, self.options, self.kind = ws, labelled, options, kind
-        self.model_id, self.days = model_id, _training_days(ws, labelled)
-        _, channels, height, width = labelled.pixels.shape
-        self.spec = NetSpec(
-            channels=channels,
-            height=height,
-            width=width,
-            batch_norm=options.batch_norm,
-            dropout=float(options.dropout or 0.0),
-            activation=options.activation,
-            pooling=options.pooling,
-            padding=options.padding,
-            init=options.init,
-        )
+        self.model_id, self.days, self.spec = model_id, _training_days(ws, labelled), spec
         self.pixels = torch.from_numpy(labelled.pixels)
-        self.room = Classroom(ws, model_id, options, self.spec, kind)
+        self.room = Classroom(ws, model_id, options, spec, kind)
         self.calibration: Calibration | None = None
         self.curves: dict[str, list[dict[str, float]]] = {}
         self.shown = (
@@ -462,6 +467,22 @@ class _Training:
         s = self.spec
         channels = "RGB crop" if s.channels == 3 else "RGB crop, RGB background"
         return {"channels": s.channels, "height": s.height, "width": s.width, "holds": channels}
+
+
+def _spec(labelled: Labelled, options: TrainOptions) -> NetSpec:
+    """Return what ``options`` ask of a network, for these pictures."""
+    _, channels, height, width = labelled.pixels.shape
+    return NetSpec(
+        channels=channels,
+        height=height,
+        width=width,
+        batch_norm=options.batch_norm,
+        dropout=float(options.dropout or 0.0),
+        activation=options.activation,
+        pooling=options.pooling,
+        padding=options.padding,
+        init=options.init,
+    )
 
 
 def _nothing(values: Floats | None) -> Floats:

@@ -6,7 +6,7 @@ traffic simulation alone says when a truck's footprint lies on a zone. What a us
 is ordinary: a ``cameras.toml`` and H.264 files named with their UTC start.
 
 * :mod:`pipeline.scene.scenario`: what is filmed, where, when, in what weather (:class:`ScenePlan`)
-* :mod:`pipeline.scene.sites`: the two cameras
+* :mod:`pipeline.scene.sites`: the two cameras; :mod:`pipeline.scene.roads`: any number of others
 * :mod:`pipeline.scene.optics`: pinhole camera and the place of the sun
 * :mod:`pipeline.scene.traffic`: who drives when, and hence the truth
 * :mod:`pipeline.scene.solids`, :mod:`pipeline.scene.shapes`: what each kind of vehicle looks like
@@ -22,7 +22,8 @@ is ordinary: a ``cameras.toml`` and H.264 files named with their UTC start.
 
 from __future__ import annotations
 
-from pipeline.scene.footage import Study, mask, picture, render, study
+from pipeline.scene.footage import Study, mask, picture, render, studies, study
+from pipeline.scene.roads import instants, road
 from pipeline.scene.scenario import (
     ScenePlan,
     Segment,
@@ -49,12 +50,15 @@ __all__ = [
     "Site",
     "Study",
     "cameras_toml",
+    "instants",
     "mask",
     "picture",
     "plan",
     "presence",
     "render",
+    "road",
     "segments",
+    "studies",
     "study",
     "truth_daily",
     "truth_passages",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -122,21 +122,33 @@ class Study(NamedTuple):
 
 def study(scene: ScenePlan, camera_id: str, instant: dt.datetime) -> Study:
     """Return what a camera sees, would see of the empty road, and where the trucks are."""
+    return next(studies(scene, camera_id, [instant]))
+
+
+def studies(scene: ScenePlan, camera_id: str, instants: Sequence[dt.datetime]) -> Iterator[Study]:
+    """Study instants of one window in turn, all in the light of the first of them.
+
+    Many cost little more than their drawing: the empty road is lit once.
+    """
     import cv2
 
     from pipeline.scene.sensor import Sensor
 
-    site, at = scene.site(camera_id), instant.timestamp()
-    painter = _painter(scene, site, _window(scene, site, instant), instant)
-    seed = zlib.crc32(f"{scene.seed} {camera_id} {at}".encode())
+    site, first = scene.site(camera_id), instants[0].timestamp()
+    painter = _painter(scene, site, _window(scene, site, instants[0]), instants[0])
+    seed = zlib.crc32(f"{scene.seed} {camera_id} {first}".encode())
+    sensor = Sensor(site, painter.light, seed, painter.empty)
 
-    def seen(drawn: NDArray[np.uint8], glare: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        yuv = Sensor(site, painter.light, seed, painter.empty).develop(drawn, glare, at)
+    def seen(yuv: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(cv2.cvtColor(yuv, cv2.COLOR_YUV2RGB_I420), dtype=np.uint8)
 
-    full = painter.draw(at)
-    shown = seen(full, painter.glare)
-    return Study(shown, seen(painter.empty, None), painter.silhouettes(at))
+    still = Sensor(site, painter.light, seed, painter.empty)
+    empty = seen(still.develop(painter.empty, None, first))
+    for instant in instants:
+        at = instant.timestamp()
+        full = painter.draw(at)
+        shown = seen(sensor.develop(full, painter.glare, at))
+        yield Study(shown, empty, painter.silhouettes(at))
 
 
 def _painter(scene: ScenePlan, site: Site, window: Window, lit_at: dt.datetime) -> Painter:

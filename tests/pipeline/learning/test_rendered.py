@@ -1,0 +1,99 @@
+"""Weights from rendered roads: what is drawn, and that training starts from it once it is there."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import scene
+from pipeline.learning import checkpoints, rendered, train
+from pipeline.learning.models import NetSpec
+from pipeline.learning.options import TrainOptions
+from pipeline.store import Workspace
+
+SPEC = NetSpec(channels=6, height=48, width=40)
+
+
+def test_a_road_is_a_function_of_its_numbers_and_sees_its_zones():
+    roads = [scene.road(5, number) for number in range(40)]
+    assert roads[7] == scene.road(5, 7) != scene.road(6, 7)
+    assert {len(plan.sites[0].lanes) for plan in roads} == {1, 2, 3}
+    assert {plan.sites[0].direction for plan in roads} == {-1, 1}
+    assert len({plan.weather for plan in roads}) == 5
+    for plan in roads:  # a zone outside of the picture would be refused
+        (camera_id,) = rendered.registry_of(plan).ids
+        assert camera_id == plan.sites[0].id
+
+
+def test_what_is_said_of_a_crop_is_what_it_shows():
+    agree = []
+    for number in range(6):
+        plan = scene.road(5, number)
+        registry, site = rendered.registry_of(plan), plan.sites[0]
+        drawn = scene.instants(plan, 16, 1)
+        assert drawn == scene.instants(plan, 16, 1)
+        assert [one.at for one in drawn] == sorted(one.at for one in drawn)
+        seen = scene.studies(plan, site.id, [one.at for one in drawn])
+        for one, shown in zip(drawn, seen, strict=True):
+            pixels, mask = rendered.cropped(shown, registry, site.id, one.zone, SPEC)
+            assert pixels.shape == (6, 48, 40)
+            assert mask.shape == (48, 40)
+            # A truck stands for at least a twentieth of the crop of a zone its footprint is on;
+            # one on the next lane may lean into it.
+            agree.append((mask.mean() > 0.05, one.truck))
+    shown, said = np.array(agree).T
+    assert 0.3 < said.mean() < 0.6
+    assert shown[said].mean() > 0.9
+    assert shown[~said].mean() < 0.5
+
+
+def test_one_study_is_the_first_of_many():
+    plan = scene.road(5, 3)
+    at = [one.at for one in scene.instants(plan, 3, 1)]
+    camera_id = plan.sites[0].id
+    many = list(scene.studies(plan, camera_id, at))
+    alone = scene.study(plan, camera_id, at[0])
+    for a, b in zip(alone, many[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(many[2].empty, many[0].empty)
+    assert (many[2].picture != many[0].picture).any()
+    assert at[2] - at[0] < dt.timedelta(minutes=3)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    for name, value in (("ROADS", 3), ("PER_ROAD", 12), ("PASSES", 1)):
+        monkeypatch.setattr(rendered, name, value)
+
+
+def test_training_starts_from_rendered_roads_made_once(few, blocks, tmp_path, monkeypatch):
+    ws = Workspace(tmp_path)
+    options = TrainOptions(arch="lenet5", size=32, epochs=1, weights="scene", freeze=True)
+    model_id = train.train_images(ws, blocks, blocks / "labels.csv", options)
+    card = checkpoints.load_card(ws, model_id)
+    name = card["options"]["weights"]
+    assert name.startswith("scene-")
+    assert ws.trained() == [model_id]
+    # Frozen: all but the head is what the roads taught.
+    net, _ = checkpoints.load_model(ws, model_id)
+    taught = checkpoints.empty_net(card)
+    checkpoints.start_from(ws, taught, name)
+    same = [torch.equal(a, b) for a, b in zip(net.parameters(), taught.parameters(), strict=True)]
+    assert not same[-2]
+    assert all(same[:-2])
+    # The other seed finds the weights where they are.
+    monkeypatch.setattr(rendered, "lesson", None)
+    again = TrainOptions(arch="lenet5", size=32, epochs=1, weights="scene", freeze=True, seed=1)
+    other = train.train_images(ws, blocks, blocks / "labels.csv", again)
+    assert checkpoints.load_card(ws, other)["options"]["weights"] == name
+
+
+def test_a_lesson_is_a_function_of_its_numbers():
+    lesson = rendered.lesson(NetSpec(6, 32, 32), 4, 8, 1)
+    assert lesson.pixels.shape == (32, 6, 32, 32)
+    assert set(lesson.target.tolist()) == {0.0, 1.0}
+    again = rendered.lesson(NetSpec(6, 32, 32), 4, 8, 1)
+    assert torch.equal(lesson.pixels, again.pixels)
