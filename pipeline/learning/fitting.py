@@ -100,20 +100,23 @@ def fit(
     ``options`` must be resolved (:func:`recipes.resolve`). The averaged weights, where
     ``options.ema`` asks for them, are what the network holds at the end. Where the first epoch
     shows that all of them would take longer than ``minutes``, there will be fewer. ``thaw`` says
-    which parts of a network with weights from elsewhere learn when.
+    which parts of a network with weights from elsewhere learn when; each that joins makes epochs
+    dearer, and shows anew how many there will be.
     """
     device = next(net.parameters()).device
     run = _Run(net, lesson.to(device), options, augment, seed, thaw)
     result, started, saved_at = Fit(), time.monotonic(), time.monotonic()
     epoch = run.take_up(checkpoint, result)
     while epoch < run.epochs:
+        began = time.monotonic()
         row = run.epoch(epoch)
         if validation is not None:
             row["validation_loss"] = loss_of(net, validation, options)
         result.curve.append(row)
         epoch += 1
-        if epoch == 1 and minutes is not None:
-            run.epochs = within(run.epochs, time.monotonic() - started, minutes)
+        if minutes is not None and run.dearer:
+            now = time.monotonic()
+            run.epochs = within(run.epochs, epoch, 60 * minutes - (now - started), now - began)
         stop = run.agreed(run.judge(row, result.curve))
         if note is not None:
             note(epoch, run.epochs, row)
@@ -154,6 +157,7 @@ class _Run:
         if options.ema:
             self.mean = {k: v.detach().clone() for k, v in net.state_dict().items()}
         self.plateau, self.shared = 1.0, net
+        self.joined, self.dearer = 0, False  # blocks that learned last; more than before that
 
     @cached_property
     def eager(self) -> Tensor | None:
@@ -166,8 +170,7 @@ class _Run:
     def epoch(self, epoch: int) -> dict[str, float]:
         """Go once through the lesson; return mean loss, accuracy and the last learning rate."""
         self.net.train()
-        if self.thaw is not None:
-            self.thaw.begin(epoch, self.epochs)
+        self.begin(epoch)
         self.shared = ranks.together(self.net)  # anew, because what learns may have changed
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(self.seed * 1_000_003 + epoch)
@@ -185,6 +188,17 @@ class _Run:
         sums, n = ranks.summed(sums), max(len(order), 1)
         rate = self.optimiser.param_groups[0]["lr"]
         return {"loss": float(sums[0]) / n, "accuracy": float(sums[1]) / n, "rate": float(rate)}
+
+    def begin(self, epoch: int) -> None:
+        """Let those blocks learn that have joined by now."""
+        before, self.joined = self.joined, self._blocks(epoch)
+        self.dearer = self.joined > before
+        if self.thaw is not None:
+            self.thaw.begin(epoch, self.epochs)
+
+    def _blocks(self, epoch: int) -> int:
+        """Return how many blocks learn in ``epoch``; the whole network counts as one."""
+        return 1 if self.thaw is None else self.thaw.joined(epoch, self.epochs)
 
     def step(self, number: int, rows: Tensor, mirrored: Tensor) -> Tensor:
         """Take one step on ``rows``, of which others take their part; return own loss and hits."""
@@ -283,7 +297,9 @@ class _Run:
         self.plateau = float(said["plateau"])
         self.epochs = int(said["epochs"])
         result.curve = list(said["curve"])
-        return int(said["epoch"])
+        epoch = int(said["epoch"])
+        self.joined = self._blocks(epoch - 1)
+        return epoch
 
 
 def last_weights(path: Path) -> dict[str, Tensor]:
@@ -308,13 +324,13 @@ def _set(value: _Number | None) -> _Number:
     return value
 
 
-def within(epochs: int, first_s: float, minutes: float) -> int:
-    """Return how many epochs fit into ``minutes`` if the first took ``first_s`` seconds.
+def within(epochs: int, done: int, left_s: float, epoch_s: float) -> int:
+    """Return how many epochs there will be, if ``left_s`` are left and each takes ``epoch_s``.
 
-    >>> within(100, 30.0, 10.0), within(10, 30.0, 10.0)
-    (20, 10)
+    >>> within(100, 1, 570.0, 30.0), within(10, 1, 570.0, 30.0), within(100, 7, -3.0, 30.0)
+    (20, 10, 7)
     """
-    return max(1, min(epochs, int(minutes * 60 / max(first_s, 1e-6))))
+    return min(epochs, done + max(0, int(left_s / max(epoch_s, 1e-6))))
 
 
 def half_precision(device: torch.device) -> bool:

@@ -85,9 +85,10 @@ def test_schedules_rise_and_fall():
 
 
 def test_epochs_shrink_to_the_time_there_is():
-    assert within(100, 30.0, 10.0) == 20
-    assert within(10, 30.0, 10.0) == 10
-    assert within(10, 7200.0, 10.0) == 1
+    # Ten minutes, of which the first of 30 s is over.
+    assert within(100, 1, 570.0, 30.0) == 20
+    assert within(10, 1, 570.0, 30.0) == 10
+    assert within(10, 1, -6600.0, 7200.0) == 1
 
 
 def test_no_augmentation_changes_nothing():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from pipeline.errors import InputError
-from pipeline.learning import transfer
+from pipeline.learning import fitting, transfer
 from pipeline.learning.augment import Augment
 from pipeline.learning.fitting import Lesson, fit
 from pipeline.learning.models import NetSpec, TruckNet, build
@@ -108,6 +110,32 @@ def test_a_layer_that_never_learns_stays_so() -> None:
     )  # fmt: skip
     fit(net, lesson, options, Augment(), seed=3, thaw=thaw)
     assert torch.equal(white, kept)
+
+
+def test_blocks_that_join_make_epochs_dearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two minutes, a second per learning block and epoch: by the first alone 100 would fit."""
+    net, lesson = _net("residual"), _lesson()
+    thaw = transfer.thawing(net, 0.1)
+    clock = [0.0]
+    monkeypatch.setattr(fitting.time, "monotonic", lambda: clock[0])
+    counted: list[int] = []
+
+    def epoch(run: Any, number: int) -> dict[str, float]:
+        counted.append(run.epochs)
+        run.begin(number)
+        clock[0] += run.joined
+        return {"loss": 1.0, "accuracy": 1.0, "rate": 0.0}
+
+    monkeypatch.setattr(fitting._Run, "epoch", epoch)
+    options = TrainOptions(
+        epochs=100, batch_size=20, learning_rate=0.01, optimiser="adamw", schedule="constant",
+        warm_up=0.0, weight_decay=0.0, weights="x", thaw=0.1,
+    )  # fmt: skip
+    fit(net, lesson, options, Augment(), seed=3, thaw=thaw, minutes=2.0)
+    assert counted[:2] == [100, 100]
+    # Seven blocks: most epochs take 7 s, so 17 of them would fill two minutes.
+    assert 17 <= len(counted) <= 24
+    assert clock[0] <= 120.0
 
 
 def test_freeze_and_thaw_ask_for_weights() -> None:
