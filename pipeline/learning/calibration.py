@@ -64,9 +64,10 @@ class Calibration:
     def carried_over(self, own: ArrayLike, other: ArrayLike) -> Calibration:
         """Return the calibration of another network, about as good, for which no label is left.
 
-        Over the same instants both must see as many trucks, and be sure as often: the mean of p,
-        and that of p (1 − p), stay what they are. A network that was taught longer answers more
-        loudly, not more truly.
+        Over the same instants both shall see as many trucks, and be sure as often: the mean of p,
+        and that of p (1 − p), stay what they are. Otherwise one that was taught longer, and so
+        answers more loudly, would pass for surer (README, Decisions). Where next to no truck is
+        seen, nothing is carried over and this calibration holds for both.
 
         Args:
             own: logits ``[n]`` of networks that this is the calibration of.

@@ -104,6 +104,7 @@ class Classroom:
             thaw=thaw,
             note=None if ranks.number() else _Teller(f"train {self.options.arch}, {course.name}"),
         )
+        ranks.met()
         return net, result
 
     def _fresh(self, lesson: Lesson, seed: int) -> TruckNet:

@@ -116,17 +116,18 @@ def fit(
         epoch += 1
         if minutes is not None and run.dearer:
             now = time.monotonic()
-            run.epochs = within(run.epochs, epoch, 60 * minutes - (now - started), now - began)
+            left = 60 * minutes - run.spent_s - (now - started)
+            run.epochs = within(run.epochs, epoch, left, now - began)
         stop = run.agreed(run.judge(row, result.curve))
         if note is not None:
             note(epoch, run.epochs, row)
         if checkpoint is not None and time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
-            run.save(checkpoint, epoch, result)
             saved_at = time.monotonic()
+            run.save(checkpoint, epoch, result, saved_at - started)
         if stop:
             break
     if checkpoint is not None:
-        run.save(checkpoint, run.epochs, result)
+        run.save(checkpoint, run.epochs, result, time.monotonic() - started)
     run.finish()
     result.seconds = time.monotonic() - started
     return result
@@ -158,6 +159,7 @@ class _Run:
             self.mean = {k: v.detach().clone() for k, v in net.state_dict().items()}
         self.plateau, self.shared = 1.0, net
         self.joined, self.dearer = 0, False  # blocks that learned last; more than before that
+        self.spent_s = 0.0  # before this process took it up
 
     @cached_property
     def eager(self) -> Tensor | None:
@@ -191,14 +193,11 @@ class _Run:
 
     def begin(self, epoch: int) -> None:
         """Let those blocks learn that have joined by now."""
-        before, self.joined = self.joined, self._blocks(epoch)
-        self.dearer = self.joined > before
+        before, self.joined = self.joined, 1  # the whole network counts as one block
         if self.thaw is not None:
+            self.joined = self.thaw.joined(epoch, self.epochs)
             self.thaw.begin(epoch, self.epochs)
-
-    def _blocks(self, epoch: int) -> int:
-        """Return how many blocks learn in ``epoch``; the whole network counts as one."""
-        return 1 if self.thaw is None else self.thaw.joined(epoch, self.epochs)
+        self.dearer = self.joined > before
 
     def step(self, number: int, rows: Tensor, mirrored: Tensor) -> Tensor:
         """Take one step on ``rows``, of which others take their part; return own loss and hits."""
@@ -263,8 +262,8 @@ class _Run:
             self.net.load_state_dict(self.mean)
         self.net.eval()
 
-    def save(self, path: Path, epoch: int, result: Fit) -> None:
-        """Write all that the rest of the run depends on."""
+    def save(self, path: Path, epoch: int, result: Fit, seconds: float) -> None:
+        """Write all that the rest of the run depends on; it has taken these ``seconds`` here."""
         if ranks.number():
             return
         tensors = {f"net/{k}": v for k, v in self.net.state_dict().items()}
@@ -275,6 +274,8 @@ class _Run:
             "epoch": epoch,
             "epochs": self.epochs,
             "plateau": self.plateau,
+            "joined": self.joined,
+            "seconds": self.spent_s + seconds,
             "curve": result.curve,
         }
         checkpoints.save_progress(path, tensors, said)
@@ -297,9 +298,8 @@ class _Run:
         self.plateau = float(said["plateau"])
         self.epochs = int(said["epochs"])
         result.curve = list(said["curve"])
-        epoch = int(said["epoch"])
-        self.joined = self._blocks(epoch - 1)
-        return epoch
+        self.joined, self.spent_s = int(said["joined"]), float(said["seconds"])
+        return int(said["epoch"])
 
 
 def last_weights(path: Path) -> dict[str, Tensor]:

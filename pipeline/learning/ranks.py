@@ -92,6 +92,12 @@ def gathered(room: Classroom, course: Course, minutes: float | None) -> None:
         _told((room, course, minutes))
 
 
+def met() -> None:
+    """Wait until all processes have come this far: what one removes, another may still read."""
+    if count() > 1:
+        distributed.barrier()
+
+
 def together(net: nn.Module) -> nn.Module:
     """Return ``net`` so that a backward pass averages gradients over all processes."""
     if count() == 1:

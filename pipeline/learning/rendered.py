@@ -1,6 +1,6 @@
 """Rendered crops: what a network may learn from, or be asked about, where every pixel is known.
 
-:func:`scene_weights` teaches a network on random roads (:mod:`pipeline.scene.roads`) before it sees
+:class:`Schooling` teaches a network on random roads (:mod:`pipeline.scene.roads`) before it sees
 the first label: ``train --weights scene``, for where published weights cannot be downloaded. What
 that is worth stands in the README.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,12 @@ from pipeline import cameras, cores, scene, view
 from pipeline.learning import checkpoints, pictures, recipes
 from pipeline.learning.classroom import Classroom, Course
 from pipeline.learning.fitting import Lesson
+from pipeline.learning.models import NetSpec, build
 from pipeline.learning.options import TrainOptions
 from pipeline.progress import note
 
 if TYPE_CHECKING:
     from pipeline.cameras import Registry
-    from pipeline.learning.models import NetSpec
     from pipeline.scene import ScenePlan, Study
     from pipeline.store import Workspace
 
@@ -66,11 +67,14 @@ def cropped(
 
 def lesson(spec: NetSpec, roads: int, per_road: int, seed: int) -> Lesson:
     """Return ``roads`` times ``per_road`` crops of random roads, some 4 in 10 with a truck."""
+    n = roads * per_road
+    pixels = torch.empty((n, spec.channels, spec.height, spec.width), dtype=torch.uint8)
+    truck = torch.empty(n)
     work = partial(_of_road, spec, per_road, seed)
-    found = dict(cores.each(work, range(roads), "rendered roads"))
-    pixels = torch.from_numpy(np.concatenate([found[number][0] for number in range(roads)]))
-    truck = torch.from_numpy(np.concatenate([found[number][1] for number in range(roads)]))
-    return Lesson(pixels, truck.float(), torch.ones(len(truck)))
+    for number, (crops, truths) in cores.each(work, range(roads), "rendered roads"):
+        rows = slice(number * per_road, (number + 1) * per_road)
+        pixels[rows], truck[rows] = torch.from_numpy(crops), torch.from_numpy(truths).float()
+    return Lesson(pixels, truck, torch.ones(n))
 
 
 def _of_road(
@@ -88,23 +92,38 @@ def _of_road(
     return np.stack(crops), np.array([one.truck for one in drawn])
 
 
-def scene_weights(ws: Workspace, options: TrainOptions, spec: NetSpec) -> str:
-    """Teach a network like the one that ``options`` and ``spec`` ask for on rendered roads.
+@dataclass(frozen=True)
+class Schooling:
+    """How a network of a kind is taught on rendered roads, and the name its weights go by."""
 
-    Done once per workspace and kind of network; a killed run goes on. Returns a name for
-    :func:`checkpoints.start_from`.
-    """
-    alike = {name: getattr(options, name) for name in LIKE}
-    asked = TrainOptions(arch=options.arch, seed=SEED, epochs=PASSES, balance="none", **alike)
-    taught = recipes.resolve(asked, "footage", ROADS * PER_ROAD)
-    said = [RECIPE, taught.as_json(), checkpoints.spec_json(spec), ROADS, PER_ROAD]
-    digest = hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=5).hexdigest()
-    name = f"scene-{digest}"
-    path = ws.model(name) / checkpoints.WEIGHTS
-    if not path.is_file():
-        note("weights from rendered roads: rendered and taught once, then kept in this workspace")
-        room = Classroom(ws, name, taught, spec, "footage")
-        net, _ = room.teach(Course("scene", lesson(spec, ROADS, PER_ROAD, SEED)))
-        checkpoints.save_weights(ws, name, net)
+    options: TrainOptions
+    spec: NetSpec
+
+    @classmethod
+    def of(cls, options: TrainOptions, spec: NetSpec) -> Schooling:
+        """Return that of the network which ``options`` and ``spec`` ask for."""
+        alike = {name: getattr(options, name) for name in LIKE}
+        asked = TrainOptions(arch=options.arch, seed=SEED, epochs=PASSES, balance="none", **alike)
+        taught = recipes.resolve(asked, "footage", ROADS * PER_ROAD)
+        return cls(taught, replace(spec, dropout=float(taught.dropout or 0.0)))
+
+    @property
+    def name(self) -> str:
+        """A model id, for :func:`checkpoints.start_from`."""
+        spec = checkpoints.spec_json(self.spec)
+        said = json.dumps([RECIPE, self.options.as_json(), spec, ROADS, PER_ROAD], sort_keys=True)
+        return f"scene-{hashlib.blake2b(said.encode(), digest_size=5).hexdigest()}"
+
+    def hold(self, ws: Workspace) -> None:
+        """Teach the network unless its weights are in the workspace already.
+
+        Killed, it goes on with teaching; crops are rendered again. ``--minutes`` does not bound it.
+        """
+        if (ws.model(self.name) / checkpoints.WEIGHTS).is_file():
+            return
+        build(self.options.arch, self.spec)  # refuses what cannot be, before roads are rendered
+        note("weights from rendered roads: made once for such a network, kept in the workspace")
+        room = Classroom(ws, self.name, self.options, self.spec, "footage")
+        net, _ = room.teach(Course("scene", lesson(self.spec, ROADS, PER_ROAD, SEED)))
+        checkpoints.save_weights(ws, self.name, net)
         room.tidy()
-    return name

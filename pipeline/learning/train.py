@@ -130,8 +130,14 @@ def _train(
     *,
     set_current: bool = True,
 ) -> str:
+    schooling = None
+    if options.weights == "scene":
+        schooling = rendered.Schooling.of(options, _spec(labelled, options))
+        options = replace(options, weights=schooling.name)
     model_id = model_id_of(labelled, options)
     if not (ws.model(model_id) / checkpoints.CARD).is_file():
+        if schooling is not None:
+            schooling.hold(ws)
         _teach(ws, labelled, options, kind, model_id, campaigns)
     if set_current:
         checkpoints.set_current(ws, model_id)
@@ -147,10 +153,8 @@ def _teach(
     campaigns: Sequence[str],
 ) -> None:
     """Train and save what is not there yet."""
-    started, spec = time.monotonic(), _spec(labelled, options)
-    if options.weights == "scene":
-        options = replace(options, weights=rendered.scene_weights(ws, options, spec))
-    training = _Training(ws, labelled, options, kind, model_id, spec)
+    training = _Training(ws, labelled, options, kind, model_id)
+    started = time.monotonic()
     net, held_out, parts = training.cross_fitted() if options.rounds else training.split_once()
     card = training.card(net, held_out, parts)
     labels = {name: ws.campaign_labels(name) / "labels.parquet" for name in campaigns}
@@ -165,18 +169,13 @@ class _Training:
     """One training from split to card."""
 
     def __init__(
-        self,
-        ws: Workspace,
-        labelled: Labelled,
-        options: TrainOptions,
-        kind: Kind,
-        model_id: str,
-        spec: NetSpec,
+        self, ws: Workspace, labelled: Labelled, options: TrainOptions, kind: Kind, model_id: str
     ) -> None:
         self.ws, self.labelled, self.options, self.kind = ws, labelled, options, kind
-        self.model_id, self.days, self.spec = model_id, _training_days(ws, labelled), spec
+        self.model_id, self.days = model_id, _training_days(ws, labelled)
+        self.spec = _spec(labelled, options)
         self.pixels = torch.from_numpy(labelled.pixels)
-        self.room = Classroom(ws, model_id, options, spec, kind)
+        self.room = Classroom(ws, model_id, options, self.spec, kind)
         self.judges: Calibration | None = None  # of the networks that judged the held-out rows
         self.calibration: Calibration | None = None  # of the last network
         self.curves: dict[str, list[dict[str, float]]] = {}
@@ -229,14 +228,13 @@ class _Training:
         if len(free):
             courses = self._courses("pupil", lesson, free, folds, after="teacher")
             side_by_side(self.room, [last, *courses])
-            drawn = windows.random
-            folds = replace(folds, windows=folds.windows[drawn])
-            held_out, opinions = self._judged(courses, windows.pixels[drawn], folds)
+            drawn = windows.pixels[windows.random]
+            folds = replace(folds, windows=folds.windows[windows.random])
+            held_out, opinions = self._judged(courses, drawn, folds)
             fitted = self._calibrated(held_out, opinions)
         net, self.judges = self._taught(last), fitted
         if len(free):
-            own = logits_of(net, self._seen(windows.pixels[drawn]))
-            fitted = fitted.carried_over(opinions, own)
+            fitted = fitted.carried_over(opinions, logits_of(net, self._seen(drawn)))
         self.calibration = fitted
         sizes = {"train": n, "cross_fitted": n, "unlabelled": len(free)}
         return net, held_out, sizes

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.scene.paint import Painter
 
 _GOP_S = 2
+_STILLS = 9
 
 
 def frame_count(site: Site, segment: Segment) -> int:
@@ -110,9 +111,10 @@ def mask(scene: ScenePlan, camera_id: str, instant: dt.datetime) -> NDArray[np.b
 
 
 class Study(NamedTuple):
-    """One instant: ``picture`` and ``empty`` (the same without vehicles) uint8[h, w, 3] RGB.
+    """One instant: ``picture`` and ``empty`` (the road without vehicles) uint8[h, w, 3] RGB.
 
-    ``mask`` bool[h, w] marks the pixels that show a truck.
+    Like a zone's background, ``empty`` is the median of several pictures, so that it has next to no
+    noise. ``mask`` bool[h, w] marks the pixels that show a truck.
     """
 
     picture: NDArray[np.uint8]
@@ -142,8 +144,9 @@ def studies(scene: ScenePlan, camera_id: str, instants: Sequence[dt.datetime]) -
     def seen(yuv: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(cv2.cvtColor(yuv, cv2.COLOR_YUV2RGB_I420), dtype=np.uint8)
 
-    still = Sensor(site, painter.light, seed, painter.empty)
-    empty = seen(still.develop(painter.empty, None, first))
+    still = Sensor(site, painter.light, seed + 1, painter.empty)
+    stills = [seen(still.develop(painter.empty, None, first + k)) for k in range(_STILLS)]
+    empty = np.asarray(np.median(stills, axis=0), dtype=np.uint8)
     for instant in instants:
         at = instant.timestamp()
         full = painter.draw(at)

@@ -23,7 +23,7 @@ LANE_M = 3.7
 SMALLEST_PX = 40.0  # across a zone in the picture: below, a truck is a few pixels
 LEAST_PX, LARGEST_PX = 70.0, 355.0  # rows a zone may reach to: the horizon above, the edge below
 _TIMES = ("05:50", "08:00", "13:00", "18:00", "22:00")
-_ANYTIME, _TRUCK = 0.1, 0.5  # share of instants drawn blindly; then up to which one has a truck
+_ANYTIME, _TRUCK = 0.1, 0.5  # of the draws: below the first blindly, then for a truck
 _MARGIN_S = 5.0
 
 
@@ -63,8 +63,8 @@ def road(seed: int, number: int) -> ScenePlan:
 def instants(plan: ScenePlan, n: int, seed: int) -> list[Instant]:
     """Draw ``n`` instants of one window of a road's day, in order of time.
 
-    About half show a truck, early, late or in the middle of its stay; the others any other vehicle,
-    every kind as often, or whatever a blind draw finds.
+    Four in ten are drawn for a truck, early, late or in the middle of its stay or just outside of
+    it; five for any other vehicle, every kind as often; one blindly.
     """
     rng = np.random.default_rng([plan.seed, seed])
     site, day = plan.sites[0], plan.first_day

@@ -45,15 +45,17 @@ def held(record: dict[str, Any]) -> tuple[float, Counter[str]]:
 def held_at_rest(
     record: dict[str, Any], looks: int = 10, every_s: float = 0.5
 ) -> tuple[float, Counter[str]]:
-    """Return memory, and the fewest open files of several looks: what is never closed.
+    """Return the least memory, and the fewest open files, of several looks over five seconds.
 
     A server's connections come and go with what it happens to do; a leak stays.
     """
-    seen = []
+    memory, files = [], []
     for _ in range(looks):
-        seen.append(held(record))
+        mb, opened = held(record)
+        memory.append(mb)
+        files.append(opened)
         time.sleep(every_s)
-    return min(seen, key=lambda one: one[1].total())
+    return min(memory), min(files, key=Counter.total)
 
 
 def leaking(values: list[float]) -> bool:

@@ -346,8 +346,7 @@ def test_a_label_vouches_for_its_vehicle_and_for_no_other(campaign):
 def test_what_only_teachers_take_for_a_truck_teaches_nothing(campaign):
     labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
     options = recipes.resolve(TrainOptions(), "footage", len(labelled))
-    spec = train._spec(labelled, options)
-    training = train._Training(campaign, labelled, options, "footage", "m", spec)
+    training = train._Training(campaign, labelled, options, "footage", "m")
     truck = int(np.flatnonzero(labelled.truth)[-1])
     drawn = [True, True, True, False]
     windows = _instants(labelled, [truck] * 4, [900.0, 990.0, 1080.0, 0.0], drawn)
@@ -363,13 +362,12 @@ def test_what_only_teachers_take_for_a_truck_teaches_nothing(campaign):
 def test_a_card_holds_the_last_networks_calibration_and_the_judges_figures(campaign):
     labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
     options = recipes.resolve(TrainOptions(engine="torch"), "footage", len(labelled))
-    spec = train._spec(labelled, options)
-    training = train._Training(campaign, labelled, options, "footage", "m", spec)
+    training = train._Training(campaign, labelled, options, "footage", "m")
     training.judges = Calibration(temperature=1.0, shown=0.5, natural=0.5)
     training.calibration = Calibration(temperature=4.0, shown=0.5, natural=0.5, bias=2.0)
     logits = np.where(labelled.truth == 1, 1.0, -1.0)
     held_out = train.HeldOut(np.arange(len(labelled)), logits, "by hand")
-    card = training.card(build("residual", spec).eval(), held_out, {})
+    card = training.card(build("residual", training.spec).eval(), held_out, {})
 
     assert card["temperature"] == 4.0
     assert card["prior"]["bias"] == 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,12 +113,14 @@ def test_a_layer_that_never_learns_stays_so() -> None:
     assert torch.equal(white, kept)
 
 
-def test_blocks_that_join_make_epochs_dearer(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("killed_after", [None, 1, 4, 8, 12])
+def test_blocks_that_join_make_epochs_dearer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, killed_after: int | None
+) -> None:
     """Two minutes, a second per learning block and epoch: by the first alone 100 would fit."""
-    net, lesson = _net("residual"), _lesson()
-    thaw = transfer.thawing(net, 0.1)
     clock = [0.0]
     monkeypatch.setattr(fitting.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY_S", 0.0)
     counted: list[int] = []
 
     def epoch(run: Any, number: int) -> dict[str, float]:
@@ -129,13 +132,35 @@ def test_blocks_that_join_make_epochs_dearer(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(fitting._Run, "epoch", epoch)
     options = TrainOptions(
         epochs=100, batch_size=20, learning_rate=0.01, optimiser="adamw", schedule="constant",
-        warm_up=0.0, weight_decay=0.0, weights="x", thaw=0.1,
+        warm_up=0.0, weight_decay=0.0, weights="x", thaw=0.1, ema=0.0,
     )  # fmt: skip
-    fit(net, lesson, options, Augment(), seed=3, thaw=thaw, minutes=2.0)
+
+    def go(stop_after: int | None) -> None:
+        net = _net("residual")
+
+        def note(done: int, _: int, __: dict[str, float]) -> None:
+            if done - 1 == stop_after:  # the checkpoint before this epoch is the last
+                raise KeyboardInterrupt
+
+        fit(
+            net, _lesson(), options, Augment(), seed=3, minutes=2.0, note=note,
+            thaw=transfer.thawing(net, 0.1), checkpoint=tmp_path / "c.safetensors",
+        )  # fmt: skip
+
+    if killed_after is not None:
+        with pytest.raises(KeyboardInterrupt):
+            go(killed_after)
+        clock[0] += 1000.0  # nobody was at work
+        lost = counted.pop()
+        go(None)
+        assert counted[killed_after] == lost  # taken up with as many in mind
+        clock[0] -= 1000.0
+    else:
+        go(None)
     assert counted[:2] == [100, 100]
     # Seven blocks: most epochs take 7 s, so 17 of them would fill two minutes.
     assert 17 <= len(counted) <= 24
-    assert clock[0] <= 120.0
+    assert clock[0] <= 120.0 + (7.0 if killed_after is not None else 0.0)
 
 
 def test_freeze_and_thaw_ask_for_weights() -> None:
