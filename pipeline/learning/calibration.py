@@ -11,7 +11,6 @@ votes given a truck, to the votes given none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,9 +21,7 @@ from pipeline import metrics
 
 THRESHOLD = 0.5
 SUREST = 0.995  # no label, however unanimous, is surer than this
-LEAST_TRUCKS = 10.0  # among unlabelled instants, to tell by how sure a network is
 _FLAWS = (0.002, 0.01, 0.02, 0.04, 0.07, 0.1)
-_WIDEST = math.log(3.0)
 
 Floats = NDArray[np.float64]
 
@@ -60,43 +57,6 @@ class Calibration:
         """
         z = np.asarray(logits, dtype=np.float64) / self.temperature + self.offset
         return sigmoid(z)
-
-    def carried_over(self, own: ArrayLike, other: ArrayLike) -> Calibration:
-        """Return the calibration of another network, about as good, for which no label is left.
-
-        Over the same instants both shall see as many trucks, and be sure as often: the mean of p,
-        and that of p (1 − p), stay what they are. Otherwise one that was taught longer, and so
-        answers more loudly, would pass for surer (README, Decisions). Where next to no truck is
-        seen, nothing is carried over and this calibration holds for both.
-
-        Args:
-            own: logits ``[n]`` of networks that this is the calibration of.
-            other: logits ``[n]`` of the other network, instant by instant.
-
-        >>> own = np.array([-6.0, -4.0, -2.0, 0.0, 3.0, 5.0] * 4)
-        >>> other = Calibration(0.5, 0.5, 0.5).carried_over(own, 2 * own + 1)
-        >>> round(other.temperature, 3), round(other.bias, 3)
-        (1.0, -1.0)
-        """
-        p, z = self.p_truck(own), np.asarray(other, dtype=np.float64)
-        if p.sum() < LEAST_TRUCKS:
-            return self
-        unsure = float((p * (1 - p)).mean())
-
-        def at(log_t: float) -> Calibration:
-            tried = replace(self, temperature=math.exp(log_t))
-
-            def surplus(bias: float) -> float:
-                return float(replace(tried, bias=bias).p_truck(z).mean() - p.mean())
-
-            return replace(tried, bias=_root(surplus, -40.0, 40.0))
-
-        def too_unsure(log_t: float) -> float:
-            q = at(log_t).p_truck(z)
-            return float((q * (1 - q)).mean()) - unsure
-
-        middle = math.log(self.temperature)
-        return at(_root(too_unsure, middle - _WIDEST, middle + _WIDEST))
 
     @classmethod
     def of_card(cls, card: dict[str, Any]) -> Calibration:
@@ -261,14 +221,6 @@ def _lowest(cost: Any) -> tuple[float, float]:  # noqa: ANN401 - a function of t
         best = min(tries, key=lambda tried: cost(*tried))
         reach = (reach[0] / 3, reach[1] / 3)
     return best
-
-
-def _root(rising: Callable[[float], float], low: float, high: float) -> float:
-    """Return where a rising function passes 0, or the end it comes nearest to."""
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (low, middle) if rising(middle) > 0 else (middle, high)
-    return (low + high) / 2
 
 
 def _log_odds(p: float) -> float:

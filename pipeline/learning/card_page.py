@@ -74,8 +74,7 @@ def _calibration(card: Card) -> str:
     prior = card["prior"]
     ece = card["metrics"]["ece"]
     lines = [
-        f"Expected calibration error of the held-out labels "
-        f"{'unknown' if ece is None else f'{ece:.3f}'}; temperature of this network "
+        f"Expected calibration error {'unknown' if ece is None else f'{ece:.3f}'}; temperature "
         f"{card['temperature']:.2f}; shown {prior['shown']:.0%} trucks while learning, "
         f"{prior['natural']:.1%} on the road.",
         "",

@@ -298,7 +298,7 @@ class _Run:
         self.plateau = float(said["plateau"])
         self.epochs = int(said["epochs"])
         result.curve = list(said["curve"])
-        self.joined, self.spent_s = int(said["joined"]), float(said["seconds"])
+        self.joined, self.spent_s = int(said.get("joined", 1)), float(said.get("seconds", 0))
         return int(said["epoch"])
 
 

@@ -50,7 +50,7 @@ LEAST_WEIGHT = 0.03  # below it an unlabelled instant is not worth a step
 VOUCHED = 0.7  # what an instant that was judged at second hand weighs beside a label
 GOING_ON = 0.6  # how long a teacher goes on as a pupil, beside its own course
 SURE_FLAW = 0.02  # share of wrong labels assumed before any network has judged them
-RECIPE = 12  # raised when the same options begin to mean another training
+RECIPE = 11  # raised when the same options begin to mean another training
 
 Floats = NDArray[np.float64]
 
@@ -176,8 +176,7 @@ class _Training:
         self.spec = _spec(labelled, options)
         self.pixels = torch.from_numpy(labelled.pixels)
         self.room = Classroom(ws, model_id, options, self.spec, kind)
-        self.judges: Calibration | None = None  # of the networks that judged the held-out rows
-        self.calibration: Calibration | None = None  # of the last network
+        self.calibration: Calibration | None = None
         self.curves: dict[str, list[dict[str, float]]] = {}
         self.shown = (
             0.5 if options.balance in ("half", "size", "weights") else float(labelled.truth.mean())
@@ -212,8 +211,8 @@ class _Training:
 
         Every label, and every unlabelled instant, is judged by a network that knew no label of its
         time block. Teachers mend labels and say what unlabelled instants show, which the last
-        network is taught. So are pupils, who go on from the teachers: it is they whose figures
-        speak for the last network, and it is as sure as they are of the same unlabelled instants.
+        network is taught. So are pupils, who go on from the teachers: it is they who calibrate the
+        last network and whose figures speak for it.
         """
         n, everything = len(self.labelled), self._lesson(np.arange(len(self.labelled)))
         windows = self._windows()
@@ -228,16 +227,13 @@ class _Training:
         if len(free):
             courses = self._courses("pupil", lesson, free, folds, after="teacher")
             side_by_side(self.room, [last, *courses])
-            drawn = windows.pixels[windows.random]
-            folds = replace(folds, windows=folds.windows[windows.random])
-            held_out, opinions = self._judged(courses, drawn, folds)
+            drawn = windows.random
+            folds = replace(folds, windows=folds.windows[drawn])
+            held_out, opinions = self._judged(courses, windows.pixels[drawn], folds)
             fitted = self._calibrated(held_out, opinions)
-        net, self.judges = self._taught(last), fitted
-        if len(free):
-            fitted = fitted.carried_over(opinions, logits_of(net, self._seen(drawn)))
         self.calibration = fitted
         sizes = {"train": n, "cross_fitted": n, "unlabelled": len(free)}
-        return net, held_out, sizes
+        return self._taught(last), held_out, sizes
 
     def _folds_of(self, windows: Windows) -> Folds:
         n = int(self.options.rounds or 0)
@@ -367,14 +363,14 @@ class _Training:
         """Say what the model is, what it learned from and how good it was on what it never saw."""
         rows, labelled = held_out.rows, self.labelled
         truth, weight = labelled.truth[rows], labelled.weight[rows]
-        judges = self.judges or self._calibrated(held_out)
-        fitted, p = self.calibration or judges, judges.p_truck(held_out.logits)
+        fitted = self.calibration or self._calibrated(held_out)
+        p = fitted.p_truck(held_out.logits)
         graph, sample = checkpoints.to_onnx(net, self._input()), labelled.pixels[rows[:256]]
         engine, speeds = engines.fastest(net, graph, sample)
         if self.options.engine != "auto":
             engine = self.options.engine
         engines.save_quantised(self.ws, self.model_id, engine, graph, sample)
-        counts = calibration.effective_counts(self._believed(held_out, judges), p, weight)
+        counts = calibration.effective_counts(self._believed(held_out, fitted), p, weight)
         return {
             "model_id": self.model_id,
             "kind": self.kind,

@@ -91,29 +91,3 @@ def test_natural_prevalence_from_random_rows_despite_wrong_labels():
 
     assert votes.mean() > 0.08
     assert found == pytest.approx(truth.mean(), abs=0.006)
-
-
-def test_a_louder_network_is_no_surer():
-    """Two networks hear the same truth through noise of their own; the second shouts."""
-    rng = np.random.default_rng(5)
-    truck = rng.random(20_000) < 0.07
-    # Normal answers at ±1.5 with variance 1: the log odds are 3 times the answer, plus the prior's.
-    first, second = (np.where(truck, 1.5, -1.5) + rng.normal(0, 1, 20_000) for _ in range(2))
-    own = Calibration(temperature=1 / 3, shown=0.5, natural=0.07)
-    loud = 2.5 * second - 0.8
-    found = own.carried_over(first, loud)
-    assert found.temperature == pytest.approx(2.5 / 3, rel=0.05)
-    assert found.offset - own.offset == pytest.approx(0.8 * 3 / 2.5, abs=0.1)
-    p = found.p_truck(loud)
-    for low, high in ((0.02, 0.1), (0.1, 0.3), (0.3, 0.7), (0.7, 0.95)):
-        among = (p > low) & (p < high)
-        assert truck[among].mean() == pytest.approx(p[among].mean(), abs=0.05)
-    # As it was, the loud one would have been far too sure.
-    loud_p = own.p_truck(loud)
-    assert truck[loud_p > 0.99].mean() < 0.97
-
-
-def test_too_few_trucks_tell_nothing():
-    own = Calibration(temperature=0.5, shown=0.5, natural=0.01)
-    logits = np.full(300, -2.0)
-    assert own.carried_over(logits, 3 * logits) is own

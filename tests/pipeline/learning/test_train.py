@@ -12,7 +12,6 @@ from pipeline.cameras import load
 from pipeline.errors import InputError, ModelError, NotFoundError
 from pipeline.learning import checkpoints, classroom, engines, evaluate, infer, recipes, train
 from pipeline.learning.calibration import Calibration
-from pipeline.learning.models import build
 from pipeline.learning.options import TrainOptions
 from pipeline.learning.unlabelled import Windows
 from pipeline.store import Workspace
@@ -357,24 +356,6 @@ def test_what_only_teachers_take_for_a_truck_teaches_nothing(campaign):
     assert free.weight.tolist() == pytest.approx([0.7, 0.0, 0.0, 0.7])
     assert free.target[0] < 0.001
     assert free.target[3] > 0.99
-
-
-def test_a_card_holds_the_last_networks_calibration_and_the_judges_figures(campaign):
-    labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
-    options = recipes.resolve(TrainOptions(engine="torch"), "footage", len(labelled))
-    training = train._Training(campaign, labelled, options, "footage", "m")
-    training.judges = Calibration(temperature=1.0, shown=0.5, natural=0.5)
-    training.calibration = Calibration(temperature=4.0, shown=0.5, natural=0.5, bias=2.0)
-    logits = np.where(labelled.truth == 1, 1.0, -1.0)
-    held_out = train.HeldOut(np.arange(len(labelled)), logits, "by hand")
-    card = training.card(build("residual", training.spec).eval(), held_out, {})
-
-    assert card["temperature"] == 4.0
-    assert card["prior"]["bias"] == 2.0
-    # By the judges' own: 1 / (1 + e^-1) = 0.731 for all, so 0.269 squared; by the other bias all
-    # would be trucks.
-    assert card["metrics"]["brier"]["value"] == pytest.approx(0.0723, abs=1e-4)
-    assert card["metrics"]["accuracy"]["value"] == 1.0
 
 
 _TRAIN = """
