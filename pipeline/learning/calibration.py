@@ -22,6 +22,7 @@ from pipeline import metrics
 THRESHOLD = 0.5
 SUREST = 0.995  # no label, however unanimous, is surer than this
 _FLAWS = (0.002, 0.01, 0.02, 0.04, 0.07, 0.1)
+_SURER = (1.5, 2.0, 4.0)  # votes may also say more than they claim: one vote of a careful person
 
 Floats = NDArray[np.float64]
 
@@ -31,7 +32,8 @@ class Calibration:
     """Temperature and prevalences: ``shown`` while learning, ``natural`` on the road.
 
     ``bias`` is what held-out rows still ask to be added to the log odds; ``flaw`` the share of
-    labels that are wrong however sure their votes made them.
+    labels that are wrong however sure their votes made them; ``surer`` how many times their log
+    odds say what they claim.
     """
 
     temperature: float = 1.0
@@ -39,6 +41,7 @@ class Calibration:
     natural: float = 0.5
     bias: float = 0.0
     flaw: float = 0.002
+    surer: float = 1.0
 
     @property
     def offset(self) -> float:
@@ -58,6 +61,16 @@ class Calibration:
         z = np.asarray(logits, dtype=np.float64) / self.temperature + self.offset
         return sigmoid(z)
 
+    def told_at(self, natural: float) -> Calibration:
+        """Return the same probabilities, told as those of another natural prevalence.
+
+        >>> told = Calibration(shown=0.5, natural=0.5).told_at(0.05)
+        >>> told.natural, told.p_truck([0.0]).round(3).tolist()
+        (0.05, [0.5])
+        """
+        bias = self.offset - _log_odds(natural) + _log_odds(self.shown)
+        return replace(self, natural=natural, bias=bias)
+
     @classmethod
     def of_card(cls, card: dict[str, Any]) -> Calibration:
         """Return the calibration a model card holds."""
@@ -69,15 +82,12 @@ class Calibration:
 def calibrate(
     logits: ArrayLike, label_p: ArrayLike, weights: ArrayLike, *, shown: float, prior: float
 ) -> Calibration:
-    """Fit a calibration to held-out logits, at natural prevalence by the sampling weights.
-
-    Enrichment picks pictures by what is in them, so it shifts more than the prior: vans are as
-    over-represented as trucks. Only weighting each row by the footage it stands for undoes that.
+    """Fit a calibration to held-out logits, at the prevalence that the weights make of the rows.
 
     Args:
         logits: ``[n]``, by networks that never saw the rows.
         label_p: ``[n]`` probability of a truck as the labels alone have it.
-        weights: ``[n]`` sampling weights.
+        weights: ``[n]`` how often each row stands for what the probabilities are to hold for.
         shown: prevalence the networks learned at, by balancing.
         prior: prevalence among the labelled rows, which ``label_p`` assumes.
     """
@@ -90,8 +100,8 @@ def calibrate(
     natural = float(np.clip((w * np.asarray(label_p)).sum() / w.sum(), 1e-3, 1 - 1e-3))
     to_road = _log_odds(natural) - _log_odds(shown)
 
-    def fit(flaw: float) -> tuple[float, float, float]:
-        odds = likelihood_ratio(label_p, prior, flaw)
+    def fit(flaw: float, surer: float) -> tuple[float, float, float]:
+        odds = likelihood_ratio(label_p, prior, flaw, surer)
         said, unsaid = odds / (1 + odds), 1 / (1 + odds)
 
         def cost(log_t: float, bias: float) -> float:
@@ -103,23 +113,31 @@ def calibrate(
         log_t, bias = _lowest(cost)
         return cost(log_t, bias), log_t, bias
 
-    # Few wrong labels believed to be certain would pass for a network that knows nothing for sure.
-    flaw = min(_FLAWS, key=lambda tried: fit(tried)[0])
-    _, log_t, bias = fit(flaw)
-    return Calibration(math.exp(log_t), shown, natural, bias, flaw)
+    # Few wrong labels believed to be certain would pass for a network that knows nothing for sure,
+    # certain ones believed to be doubtful for one that knows everything.
+    tries = [(flaw, 1.0) for flaw in _FLAWS] + [(_FLAWS[0], surer) for surer in _SURER]
+    fits = {tried: fit(*tried) for tried in tries}
+    best = min(tries, key=lambda tried: fits[tried][0])
+    _, log_t, bias = fits[best]
+    return Calibration(math.exp(log_t), shown, natural, bias, *best)
 
 
-def likelihood_ratio(label_p: ArrayLike, prior: float, flaw: float = 0.002) -> Floats:
+def likelihood_ratio(
+    label_p: ArrayLike, prior: float, flaw: float = 0.002, surer: float = 1.0
+) -> Floats:
     """Return how much likelier the votes are of a truck than of none.
 
-    With probability ``flaw`` a label is the wrong way round, however sure its votes made it.
+    With probability ``flaw`` a label is the wrong way round, however sure its votes made it; its
+    log odds say ``surer`` times what they claim.
 
     >>> likelihood_ratio([0.5, 0.999], 0.5, 0.01).round(1).tolist()
     [1.0, 66.1]
+    >>> likelihood_ratio([0.75], 0.5, 0.0, 2.0).round(1).tolist()
+    [9.0]
     """
     q = np.clip(np.asarray(label_p, dtype=np.float64), 1 - SUREST, SUREST)
     prior = min(max(prior, 1e-3), 1 - 1e-3)
-    odds = q / (1 - q) * ((1 - prior) / prior)
+    odds = (q / (1 - q) * ((1 - prior) / prior)) ** surer
     said = odds / (1 + odds)
     return np.asarray(
         ((1 - flaw) * said + flaw * (1 - said)) / ((1 - flaw) * (1 - said) + flaw * said),
@@ -127,7 +145,9 @@ def likelihood_ratio(label_p: ArrayLike, prior: float, flaw: float = 0.002) -> F
     )
 
 
-def believed(p: ArrayLike, label_p: ArrayLike, prior: float, flaw: float = 0.002) -> Floats:
+def believed(
+    p: ArrayLike, label_p: ArrayLike, prior: float, flaw: float = 0.002, surer: float = 1.0
+) -> Floats:
     """Return the probability of a truck given both a held-out prediction ``p`` and the votes.
 
     Bayes' rule: the prediction is the prior, the votes the evidence.
@@ -136,7 +156,7 @@ def believed(p: ArrayLike, label_p: ArrayLike, prior: float, flaw: float = 0.002
     [0.04, 1.0]
     """
     q = np.clip(np.asarray(p, dtype=np.float64), 0.002, 0.998)
-    odds = q / (1 - q) * likelihood_ratio(label_p, prior, flaw)
+    odds = q / (1 - q) * likelihood_ratio(label_p, prior, flaw, surer)
     return np.asarray(odds / (1 + odds), dtype=np.float64)
 
 
@@ -146,27 +166,18 @@ def natural_prevalence(
     label_p: ArrayLike,
     prior: float,
     free_logits: ArrayLike = (),
-    rounds: int = 100,
 ) -> float:
-    """Return the prevalence on the road from rows drawn at random, by expectation-maximisation.
+    """Return the prevalence on the road from rows drawn at random: the mean belief in a truck.
 
-    After Saerens et al. (2002), with the votes as further evidence: believe at the prevalence so
-    far, average, repeat. ``free_logits`` are unlabelled instants drawn at random; they come in runs
-    of neighbours, so each counts a quarter. Two rows' worth of ``fitted.natural`` steady it.
+    Votes speak where there are any. ``free_logits`` are unlabelled instants drawn at random; they
+    come in runs of neighbours, so each counts a quarter. Two rows' worth of ``fitted.natural``
+    steady it.
     """
-    z = np.concatenate([np.asarray(logits, float), np.asarray(free_logits, float)])
-    ratio = np.ones(len(z))
-    ratio[: np.size(logits)] = likelihood_ratio(label_p, prior, fitted.flaw)
-    weight = np.full(len(z), 0.25)
-    weight[: np.size(logits)] = 1.0
-    share = fitted.natural
-    for _ in range(rounds):
-        p = replace(fitted, natural=share).p_truck(z)
-        odds = p / (1 - p + 1e-12) * ratio
-        belief = odds / (1 + odds)
-        total = float((weight * belief).sum()) + 2 * fitted.natural
-        share = min(max(total / (float(weight.sum()) + 2), 1e-3), 1 - 1e-3)
-    return share
+    p = fitted.p_truck(logits)
+    seen = believed(p, label_p, prior, fitted.flaw, fitted.surer)
+    free = fitted.p_truck(free_logits)
+    total = seen.sum() + 0.25 * free.sum() + 2 * fitted.natural
+    return float(np.clip(total / (len(seen) + 0.25 * len(free) + 2), 1e-3, 1 - 1e-3))
 
 
 def effective_counts(

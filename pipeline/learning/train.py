@@ -45,12 +45,12 @@ from pipeline.learning.recipes import Kind
 from pipeline.learning.unlabelled import Windows, no_windows, read_windows, training_days
 from pipeline.store import Workspace, write_bytes
 
-ENOUGH_RANDOM = 60  # randomly drawn labels from which to read the natural prevalence
+TEMPER = 0.25  # power of the sampling weights in calibration; see _calibrated
 LEAST_WEIGHT = 0.03  # below it an unlabelled instant is not worth a step
 VOUCHED = 0.7  # what an instant that was judged at second hand weighs beside a label
 GOING_ON = 0.6  # how long a teacher goes on as a pupil, beside its own course
 SURE_FLAW = 0.02  # share of wrong labels assumed before any network has judged them
-RECIPE = 11  # raised when the same options begin to mean another training
+RECIPE = 12  # raised when the same options begin to mean another training
 
 Floats = NDArray[np.float64]
 
@@ -299,9 +299,10 @@ class _Training:
         """The share of trucks among what was chosen for labelling."""
         return min(max(float(self.labelled.p.mean()), 1e-3), 1 - 1e-3)
 
-    def _said(self, flaw: float) -> Floats:
+    def _said(self, flaw: float, surer: float = 1.0) -> Floats:
         """Return what each label says, as a log likelihood ratio."""
-        ratio = calibration.likelihood_ratio(self.labelled.p, self._chosen_prevalence, flaw)
+        chosen = self._chosen_prevalence
+        ratio = calibration.likelihood_ratio(self.labelled.p, chosen, flaw, surer)
         return np.asarray(np.log(ratio), dtype=np.float64)
 
     def _mended(self, held_out: HeldOut, fitted: Calibration) -> Lesson:
@@ -316,7 +317,7 @@ class _Training:
         """Return the probability of a truck by votes and held-out prediction together."""
         label_p, prior = self.labelled.p[held_out.rows], float(self.labelled.p.mean())
         p = fitted.p_truck(held_out.logits)
-        return calibration.believed(p, label_p, prior, fitted.flaw)
+        return calibration.believed(p, label_p, prior, fitted.flaw, fitted.surer)
 
     def _blocks_of(self, windows: Windows) -> list[str]:
         """Return the time block of every unlabelled instant, named as the labels' blocks are."""
@@ -338,13 +339,10 @@ class _Training:
     def _self_taught(self, windows: Windows, logits: Floats, fitted: Calibration) -> Lesson:
         """Return unlabelled instants with the belief in a truck as target.
 
-        Bayes' rule in log odds: how common trucks are where the instant was drawn (on the road, or
-        among what was chosen for labelling), what teachers see, what a label close by says.
+        Bayes' rule in log odds: what teachers see, what a label close by says.
         """
-        chosen = self._chosen_prevalence
-        prior = np.where(windows.random, fitted.natural, chosen)
-        z = logits / fitted.temperature + fitted.bias + np.log(prior / (1 - prior))
-        z = z + windows.vouched(self.labelled, self._said(max(fitted.flaw, 0.01)))
+        said = self._said(max(fitted.flaw, 0.01), fitted.surer)
+        z = logits / fitted.temperature + fitted.offset + windows.vouched(self.labelled, said)
         sure = np.clip(np.abs(z) - 0.25, 0.0, 1.0)  # half of both is no lesson
         # Nor is what only teachers take for a truck: lorry or bus is what labels are there to say.
         sure[windows.random & (z > -1.0)] = 0.0
@@ -388,6 +386,7 @@ class _Training:
             "temperature": fitted.temperature,
             "prior": {"shown": fitted.shown, "natural": fitted.natural, "bias": fitted.bias},
             "label_flaw": fitted.flaw,
+            "label_surer": fitted.surer,
             "prevalence": fitted.natural,
             "held_out": counts.as_json(),
             "held_out_from": held_out.how,
@@ -402,20 +401,27 @@ class _Training:
         }
 
     def _calibrated(self, held_out: HeldOut, free_logits: Floats | None = None) -> Calibration:
-        """Fit to held-out rows; the natural prevalence from those drawn at random."""
+        """Fit to held-out rows; the natural prevalence from those drawn at random.
+
+        Frames are chosen by what they show, never by their label, and what a network makes of a
+        picture is nearly all that tells of its truck: so chosen frames have about as many trucks at
+        one logit as the road. Their weights would be right, but a few frames that stand for most of
+        the road would settle it all; a small power of them is a compromise (README, Decisions).
+        """
         labelled, rows = self.labelled, held_out.rows
         label_p, prior = labelled.p[rows], float(labelled.p.mean())
-        weight = labelled.weight[rows]
+        weight, drawn = labelled.weight[rows] ** TEMPER, labelled.random[rows]
         fitted = calibration.calibrate(
             held_out.logits, label_p, weight, shown=self.shown, prior=prior
         )
-        drawn = labelled.random[rows]
-        if drawn.sum() < ENOUGH_RANDOM:
+        free = _nothing(free_logits)
+        if not drawn.any() and not len(free):
             return fitted
-        natural = calibration.natural_prevalence(
-            fitted, held_out.logits[drawn], label_p[drawn], prior, _nothing(free_logits)
+        return fitted.told_at(
+            calibration.natural_prevalence(
+                fitted, held_out.logits[drawn], label_p[drawn], prior, free
+            )
         )
-        return replace(fitted, natural=natural)
 
     def _taught(
         self,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline import metrics
-from pipeline.learning import calibration
+from pipeline.learning import calibration, train
 from pipeline.learning.calibration import Calibration
 
 
@@ -91,3 +91,57 @@ def test_natural_prevalence_from_random_rows_despite_wrong_labels():
 
     assert votes.mean() > 0.08
     assert found == pytest.approx(truth.mean(), abs=0.006)
+
+
+def test_labels_that_are_better_than_they_claim_do_not_sharpen_the_calibration():
+    # One careful person's single votes are always right, but claim 0.887 and 0.065 at a prior of
+    # one third, as Dawid and Skene have it of a worker of whom nothing is known.
+    rng = np.random.default_rng(6)
+    truth = rng.random(3000) < 0.33
+    logits = rng.normal(np.where(truth, 4.0, -4.0), np.sqrt(8.0))  # true log odds at one half
+    label_p = np.where(truth, 0.887, 0.065)
+    fitted = calibration.calibrate(logits, label_p, np.ones(3000), shown=0.5, prior=0.33)
+
+    assert fitted.surer == 4.0
+    assert fitted.temperature == pytest.approx(1.0, abs=0.15)
+    p = fitted.p_truck(logits)
+    assert metrics.ece(truth, p) < 0.02
+    # Taken at their word they would ask for more certainty than the network has.
+    odds = calibration.likelihood_ratio(label_p, 0.33, 0.002)
+    tries = np.linspace(0.3, 1.5, 61)
+    costs = [
+        -np.log((odds * q + 1 - q) / (1 + odds)).sum()
+        for q in (calibration.sigmoid(logits / t + np.log(0.33 / 0.67)) for t in tries)
+    ]
+    assert tries[int(np.argmin(costs))] < 0.8
+
+
+def test_a_small_power_of_the_weights_is_nearer_than_all_of_them():
+    """A road of empty, vans and trucks; large ones are chosen by size, whatever they are.
+
+    One row in seven is drawn at random and stands for a hundred times as much as a chosen one.
+    """
+    rng = np.random.default_rng(7)
+
+    def drawn(n: int, shares: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+        kind = rng.choice(3, n, p=shares)
+        evidence = rng.normal(np.array([-9.0, -3.0, 3.0])[kind], 2.5)
+        # The network's logit is the true log odds on the road, but for scale and place.
+        parts = [np.exp(-(((evidence - m) / 2.5) ** 2) / 2) for m in (-9.0, -3.0, 3.0)]
+        odds = 0.06 * parts[2] / (0.74 * parts[0] + 0.20 * parts[1])
+        return kind == 2, 0.5 * np.log(odds) + 1.0
+
+    road, seen = drawn(40_000, (0.74, 0.20, 0.06))
+    loss = {0.0: 0.0, train.TEMPER: 0.0, 1.0: 0.0}
+    for _ in range(20):
+        random, chosen = drawn(60, (0.74, 0.20, 0.06)), drawn(340, (0.05, 0.63, 0.32))
+        truth, logits = (np.concatenate(both) for both in zip(random, chosen, strict=True))
+        weight = np.repeat([100.0, 1.0], [60, 340])
+        label_p = np.where(truth, 0.995, 0.005)
+        for power in loss:
+            fitted = calibration.calibrate(
+                logits, label_p, weight**power, shown=0.5, prior=float(label_p.mean())
+            )
+            p = np.clip(fitted.p_truck(seen), 1e-9, 1 - 1e-9)
+            loss[power] -= np.log(np.where(road, p, 1 - p)).mean() / 20
+    assert loss[train.TEMPER] < loss[1.0]
