@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,16 @@ from PIL import Image
 from pipeline import schemas, store, view
 from pipeline.cameras import load
 from pipeline.errors import InputError, ModelError, NotFoundError
-from pipeline.learning import checkpoints, classroom, engines, evaluate, infer, recipes, train
+from pipeline.learning import (
+    calibration,
+    checkpoints,
+    classroom,
+    engines,
+    evaluate,
+    infer,
+    recipes,
+    train,
+)
 from pipeline.learning.calibration import Calibration
 from pipeline.learning.options import TrainOptions
 from pipeline.learning.unlabelled import Windows
@@ -356,6 +366,38 @@ def test_what_only_teachers_take_for_a_truck_teaches_nothing(campaign):
     assert free.weight.tolist() == pytest.approx([0.7, 0.0, 0.0, 0.7])
     assert free.target[0] < 0.001
     assert free.target[3] > 0.99
+
+
+def test_what_unlabelled_instants_show_changes_no_probability(campaign):
+    labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
+    options = recipes.resolve(TrainOptions(), "footage", len(labelled))
+    training = train._Training(campaign, labelled, options, "footage", "m")
+    logits = np.where(labelled.truth == 1, 2.0, -2.0) + np.linspace(-3, 3, 40)
+    held_out = train.HeldOut(np.arange(40), logits, "by hand")
+    empty, full = (training._calibrated(held_out, np.full(400, z)) for z in (-9.0, 9.0))
+
+    assert empty.natural < 0.3
+    assert full.natural > 0.7
+    z = np.linspace(-5, 5, 11)
+    assert empty.p_truck(z) == pytest.approx(full.p_truck(z))
+
+
+def test_one_row_that_stands_for_much_does_not_settle_the_calibration(campaign):
+    labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
+    options = recipes.resolve(TrainOptions(), "footage", len(labelled))
+    logits = np.where(labelled.truth == 1, 2.0, -2.0) + np.linspace(-3, 3, 40)
+    odd = int(np.flatnonzero(labelled.truth)[0])  # a truck at -1
+    heavy = replace(labelled, weight=np.where(np.arange(40) == odd, 1000.0, 1.0))
+    p = []
+    for one in (labelled, heavy):
+        training = train._Training(campaign, one, options, "footage", "m")
+        fitted = training._calibrated(train.HeldOut(np.arange(40), logits, "by hand"))
+        p.append(float(fitted.p_truck([-1.0])[0]))
+    # By its whole weight it would be nearly all there is, and any logit near it a truck.
+    whole = calibration.calibrate(
+        logits, labelled.p, heavy.weight, shown=0.5, prior=float(labelled.p.mean())
+    )
+    assert p[0] < p[1] < 0.8 < float(whole.p_truck([-1.0])[0])
 
 
 _TRAIN = """
