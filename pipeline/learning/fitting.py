@@ -23,6 +23,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from pipeline.errors import ModelError
 from pipeline.learning import checkpoints, pictures, ranks
 from pipeline.learning.augment import Augment
+from pipeline.learning.muon import Muon
 from pipeline.learning.options import TrainOptions
 from pipeline.learning.transfer import Thaw
 
@@ -360,6 +361,8 @@ def make_optimiser(
         return torch.optim.Adam(groups, lr=rate, fused=True)
     if options.optimiser == "rmsprop":
         return torch.optim.RMSprop(groups, lr=rate, momentum=options.momentum)
+    if options.optimiser == "muon":
+        return Muon(groups, rate)
     return torch.optim.AdamW(groups, lr=rate, fused=True)
 
 

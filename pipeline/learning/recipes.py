@@ -59,6 +59,8 @@ _RECIPES: dict[Kind, dict[str, Any]] = {
     },
     "footage": {
         "arch": "residual",
+        "optimiser": "muon",
+        "learning_rate": 3e-3,
         "background": True,
         "balance": "size",
         "augment": 0.4,

@@ -168,6 +168,7 @@ def test_foreign_weights_are_refused(trained, tmp_path):
         {"optimiser": "sgd", "schedule": "one_cycle", "learning_rate": 0.05},
         {"optimiser": "rmsprop", "schedule": "step", "l1": 1e-5},
         {"optimiser": "adam", "schedule": "plateau", "early_stopping": 1},
+        {"optimiser": "muon", "arch": "reference"},
         {"loss": "softmax", "balance": "half", "mixup": 0.2},
         {"loss": "focal", "balance": "weights", "activation": "silu", "augment": 1.0},
         {"arch": "whitened"},

@@ -1,0 +1,126 @@
+"""Muon: orthogonal steps, of AdamW's size; what is no matrix moves exactly as by AdamW."""
+
+import pytest
+import torch
+
+from pipeline.learning import muon
+from pipeline.learning.fitting import make_optimiser
+from pipeline.learning.muon import Muon
+from pipeline.learning.options import TrainOptions
+
+
+def with_singular_values(values, rows, columns):
+    """Return a matrix of these singular values, its orthogonal factors drawn."""
+    generator = torch.Generator().manual_seed(0)
+    left, _ = torch.linalg.qr(torch.randn(rows, len(values), generator=generator))
+    right, _ = torch.linalg.qr(torch.randn(columns, len(values), generator=generator))
+    return left @ torch.diag(torch.tensor(values)) @ right.T, left @ right.T
+
+
+@pytest.mark.parametrize("shape", [(4, 30), (30, 4), (4, 4)])
+def test_every_direction_is_turned_equally_far(shape):
+    matrix, nearest = with_singular_values([5.0, 1.0, 0.3, 0.02], *shape)
+
+    turned = muon.orthogonal(matrix)
+
+    # Singular values within Jordan's 0.7 to 1.2; the direction that was 250 times smaller as well.
+    values = torch.linalg.svdvals(turned)[:4]
+    assert values.min() > 0.65
+    assert values.max() < 1.25
+    # The singular vectors stay: along each of them the answer is the nearest orthogonal matrix's.
+    assert torch.nn.functional.cosine_similarity(turned.flatten(), nearest.flatten(), 0) > 0.98
+
+
+def test_a_gradient_of_nothing_moves_nothing():
+    assert muon.orthogonal(torch.zeros(3, 5)).abs().max() == 0
+
+
+def test_a_step_is_as_long_as_one_of_adamw():
+    # An orthogonal 16x144 matrix has 16 singular values of 1: its entries' mean square is
+    # 16 / (16 x 144), times 0.2² x 144 makes 0.2² (Liu et al. 2025).
+    kernel = torch.nn.Parameter(torch.zeros(16, 16, 3, 3))
+    optimiser = Muon([{"params": [kernel]}], lr=0.1)
+    generator = torch.Generator().manual_seed(1)
+    kernel.grad = torch.randn(16, 16, 3, 3, generator=generator) * 1000
+
+    optimiser.step()
+
+    assert float(kernel.detach().square().mean().sqrt()) == pytest.approx(0.1 * 0.2, rel=0.25)
+    assert float((kernel.detach() * kernel.grad).sum()) < 0
+
+
+def test_momentum_looks_ahead():
+    # After gradients g and then 0 the mean is 0.95 x 0.05 g, and ahead of it 0.95 of that: still
+    # along -g, though the gradient is 0.
+    param = torch.nn.Parameter(torch.zeros(2, 2))
+    optimiser = Muon([{"params": [param]}], lr=1.0)
+    param.grad = torch.eye(2)
+    optimiser.step()
+    first = param.detach().clone()
+    param.grad = torch.zeros(2, 2)
+
+    optimiser.step()
+
+    assert torch.allclose(param.detach(), 2 * first, rtol=1e-4)
+    assert torch.allclose(optimiser.state[param]["mean"], 0.95 * 0.05 * torch.eye(2))
+
+
+def test_decay_pulls_by_rate_times_decay():
+    param = torch.nn.Parameter(torch.full((2, 2), 3.0))
+    optimiser = Muon([{"params": [param], "weight_decay": 0.5}], lr=0.1)
+    param.grad = torch.zeros(2, 2)
+
+    optimiser.step()
+
+    assert torch.allclose(param.detach(), torch.full((2, 2), 3.0 * (1 - 0.1 * 0.5)))
+
+
+@pytest.mark.parametrize("shape", [(7,), (1, 7), (7, 1), ()])
+def test_what_is_no_matrix_moves_as_by_adamw(shape):
+    generator = torch.Generator().manual_seed(2)
+    start = torch.randn(shape, generator=generator)
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    muons = Muon([{"params": [ours], "weight_decay": 0.1}], lr=0.02)
+    adamw = torch.optim.AdamW([theirs], lr=0.02, weight_decay=0.1)
+    for _ in range(6):
+        ours.grad = torch.randn(shape, generator=generator)
+        theirs.grad = ours.grad.clone()
+        muons.step()
+        adamw.step()
+
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_matrices_step_as_by_torch_s_own():
+    theirs_class = getattr(torch.optim, "Muon", None)
+    if theirs_class is None:
+        pytest.skip("this torch has no Muon (2.9 and later have)")
+    generator = torch.Generator().manual_seed(3)
+    start = torch.randn(6, 20, generator=generator)
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    muons = Muon([{"params": [ours], "weight_decay": 0.1}], lr=0.02)
+    reference = theirs_class(
+        [theirs], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
+    for _ in range(4):
+        ours.grad = torch.randn(6, 20, generator=generator)
+        theirs.grad = ours.grad.clone()
+        muons.step()
+        reference.step()
+
+    # Theirs is computed in bfloat16: three digits of a step of 0.02 x 0.2 x sqrt(20).
+    assert torch.allclose(ours, theirs, atol=3e-3)
+    assert not torch.allclose(ours, start, atol=3e-2)
+
+
+def test_it_is_an_option_of_training():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    options = TrainOptions(optimiser="muon", learning_rate=0.01, weight_decay=0.2)
+
+    optimiser = make_optimiser(net, options)
+
+    assert isinstance(optimiser, Muon)
+    assert [(g["weight_decay"], len(g["params"])) for g in optimiser.param_groups] == [
+        (0.2, 1),
+        (0.0, 3),
+    ]
