@@ -174,6 +174,9 @@ def test_another_network_gets_larger_photographs_and_none_of_the_recipe_s_own_tr
     assert recipes.resolve(TrainOptions(), "photograph", 1000).cutmix == 0.5
     other = recipes.resolve(TrainOptions(arch="resnet18"), "photograph", 1000)
     assert (other.cutmix, other.optimiser, other.epochs) == (0.0, "adamw", 100)
+    footage = recipes.resolve(TrainOptions(), "footage", 1000)
+    other = recipes.resolve(TrainOptions(arch="resnet18"), "footage", 1000)
+    assert (footage.optimiser, other.optimiser, other.learning_rate) == ("muon", "adamw", 1e-3)
 
 
 def test_what_is_asked_for_is_kept():
