@@ -59,11 +59,11 @@ def orthogonal(matrix: Tensor) -> Tensor:
     Newton-Schulz: an odd polynomial of the matrix is one of its singular values. Zero stays zero.
     """
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
+    x: Tensor = matrix.T if tall else matrix
     x = x / x.norm().clamp_min(1e-30)
     a, b, c = _QUINTIC
     for _ in range(_ROUNDS):
-        square = x @ x.T
+        square: Tensor = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
     return x.T if tall else x
 

@@ -49,7 +49,14 @@ _WHITENED: dict[str, Any] = {
 }
 
 _RECIPES: dict[Kind, dict[str, Any]] = {
-    "thumbnail": {**_WHITENED, "learning_rate": 0.2, "batch_size": 250, "refit": 0.6},
+    "thumbnail": {
+        **_WHITENED,
+        "optimiser": "muon",
+        "learning_rate": 0.01,
+        "weight_decay": 0.05,
+        "batch_size": 250,
+        "refit": 0.6,
+    },
     "photograph": {
         **_WHITENED,
         "learning_rate": 0.04,
@@ -72,18 +79,24 @@ _RECIPES: dict[Kind, dict[str, Any]] = {
 }
 
 
-# Labels were chosen by size already, and few pictures want much augmentation.
-_LABELS_ALONE: dict[str, Any] = {"balance": "half", "augment": 0.7}
+# Labels were chosen by size already, and few pictures want much augmentation, and no optimiser
+# that knows them by heart sooner: on trucks of the real clips it had not seen AUC 0.70 for 0.91.
+_LABELS_ALONE: dict[str, Any] = {
+    "balance": "half",
+    "augment": 0.7,
+    "optimiser": _COMMON["optimiser"],
+    "learning_rate": _COMMON["learning_rate"],
+}
 
 
 def resolve(options: TrainOptions, kind: Kind, n: int) -> TrainOptions:
     """Fill every ``None`` of ``options`` for ``n`` labelled pictures of a kind."""
     recipe = {**_COMMON, **_RECIPES[kind]}
-    if options.arch not in ("auto", recipe["arch"]):
-        recipe = {**recipe, **_other_network(kind)}
-    recipe.setdefault("epochs", _epochs(kind, n))
     if kind == "footage" and options.self_training == 0:
         recipe |= _LABELS_ALONE
+    if options.arch not in ("auto", recipe["arch"]):
+        recipe |= _other_network(kind)
+    recipe.setdefault("epochs", _epochs(kind, n))
     filled = {k: v for k, v in recipe.items() if getattr(options, k) is None}
     if options.arch == "auto":
         filled["arch"] = recipe["arch"]

@@ -177,6 +177,9 @@ def test_another_network_gets_larger_photographs_and_none_of_the_recipe_s_own_tr
     footage = recipes.resolve(TrainOptions(), "footage", 1000)
     other = recipes.resolve(TrainOptions(arch="resnet18"), "footage", 1000)
     assert (footage.optimiser, other.optimiser, other.learning_rate) == ("muon", "adamw", 1e-3)
+    alone = recipes.resolve(TrainOptions(self_training=0), "footage", 1000)
+    other = recipes.resolve(TrainOptions(self_training=0, arch="resnet18"), "footage", 1000)
+    assert (alone.optimiser, alone.learning_rate, other.learning_rate) == ("adamw", 2e-3, 1e-3)
 
 
 def test_what_is_asked_for_is_kept():
