@@ -1,4 +1,4 @@
-"""The whole way on real footage: seven clips, ingested, trained on, counted, beside the truth.
+"""The whole way on real footage: seven clips, ingested, trained on and, if possible, counted.
 
 Training uses alternate one-second blocks of the very clips that are then counted. So this tests the
 way from footage to a count on real pictures, codecs and clocks; it says nothing of generalisation.

@@ -4,7 +4,9 @@ A gradient of a layer is mostly along a few directions; what tells a bus from a 
 others. The momentum of each layer, seen as a matrix, is replaced by the nearest orthogonal one, so
 that rare directions move as far as common ones. Its size is that of an ordinary AdamW step (Liu et
 al. 2025, arXiv 2502.16982), so a learning rate means the same. What is no matrix (norms, biases,
-the head's one row) moves as by AdamW (Loshchilov & Hutter 2019).
+the head's one row) moves as by AdamW (Loshchilov & Hutter 2019). A step takes some ten products
+of the matrix with its shorter side: nothing beside convolutions, minutes for the dense layer of
+``mlp`` on large pictures.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from torch import Tensor
 MOMENTUM = 0.95
 BETAS = (0.9, 0.999)
 EPS = 1e-8
+SMALLEST = 1e-7  # norm of a gradient that counts; float32 takes that of a far smaller one for 0
 ADAM_STEP = 0.2  # root mean square of a typical AdamW step, in learning rates (Liu et al.)
 
-# Jordan's quintic: singular values of 1e-3 and more end within about 0.7 and 1.2 in five rounds.
+# Jordan's quintic: what is 1.5e-3 of the norm or more ends within 0.68 and 1.21 in five rounds.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
 
@@ -56,11 +59,12 @@ def is_matrix(param: Tensor) -> bool:
 def orthogonal(matrix: Tensor) -> Tensor:
     """Return nearly ``U V'`` of ``matrix = U S V'`` ``float[n, m]``, without computing either.
 
-    Newton-Schulz: an odd polynomial of the matrix is one of its singular values. Zero stays zero.
+    Newton-Schulz: an odd polynomial of the matrix is one of its singular values. A matrix smaller
+    than ``SMALLEST`` fades to nothing.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x: Tensor = matrix.T if tall else matrix
-    x = x / x.norm().clamp_min(1e-30)
+    x = x / x.norm().clamp_min(SMALLEST)
     a, b, c = _QUINTIC
     for _ in range(_ROUNDS):
         square: Tensor = x @ x.T

@@ -89,13 +89,25 @@ _LABELS_ALONE: dict[str, Any] = {
 }
 
 
+# What a named optimiser wants where the recipe has another: rates and decays do not carry over.
+_STEPS: dict[str, dict[str, Any]] = {
+    "sgd": {"learning_rate": 0.05, "weight_decay": 1e-3},
+    "adam": {"learning_rate": 2e-3, "weight_decay": 1e-4},
+    "adamw": {"learning_rate": 2e-3, "weight_decay": 0.02},
+    "rmsprop": {"learning_rate": 1e-3, "weight_decay": 1e-4},
+    "muon": {"learning_rate": 3e-3, "weight_decay": 0.02},
+}
+
+
 def resolve(options: TrainOptions, kind: Kind, n: int) -> TrainOptions:
     """Fill every ``None`` of ``options`` for ``n`` labelled pictures of a kind."""
     recipe = {**_COMMON, **_RECIPES[kind]}
-    if kind == "footage" and options.self_training == 0:
+    if kind == "footage" and 0 in (options.self_training, options.rounds):
         recipe |= _LABELS_ALONE
     if options.arch not in ("auto", recipe["arch"]):
         recipe |= _other_network(kind)
+    if options.optimiser not in (None, recipe["optimiser"]):
+        recipe |= _STEPS[str(options.optimiser)]
     recipe.setdefault("epochs", _epochs(kind, n))
     filled = {k: v for k, v in recipe.items() if getattr(options, k) is None}
     if options.arch == "auto":

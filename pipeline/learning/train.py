@@ -111,6 +111,8 @@ def train_campaigns(
     size = options.size or default_size(options.arch)
     background = recipes.resolve(options, "footage", 1).background
     labelled = dataset.from_campaigns(ws, campaigns, size, background=bool(background))
+    if not _training_days(ws, labelled):  # no footage at hand, nor anything unlabelled
+        options = replace(options, self_training=0)
     resolved = recipes.resolve(options, "footage", len(labelled))
     return _train(ws, labelled, resolved, "footage", campaigns, set_current=set_current)
 

@@ -74,11 +74,15 @@ def count_ours(root: Path, clips: Path, truths: dict[str, Row]) -> dict[str, Row
         (day,) = daily.camera_days(ws, registry, [name])
         ws.scores(name, day.day, model_id).unlink(missing_ok=True)
         before = cpu_s()
-        daily.count_days(ws, registry, [day], model_id)
+        rows = daily.count_days(ws, registry, [day], model_id)
         path = ws.passages(name, day.day, model_id)
         passages = store.read_table(path, schemas.PASSAGES).to_pylist()
         trucks = sum(p["trucks"] for p in passages)
-        found[name] = {"count": round(trucks, 2), "cpu_s": round(cpu_s() - before, 3)}
+        found[name] = {
+            "count": round(trucks, 2),
+            "refused": rows[0]["truck_count"] is None and not passages,
+            "cpu_s": round(cpu_s() - before, 3),
+        }
     return found
 
 
@@ -172,6 +176,8 @@ def as_text(found: Row) -> str:
     lines.append(
         f"CPU seconds, {found['hz']:g} frames a second: {cpu['ours']:g} and {cpu['peer']:g}"
     )
+    if refused := [row["clip"] for row in found["clips"] if row["ours"]["refused"]]:
+        lines.append(f"ours makes no count of {', '.join(refused)}: 0 here stands for null")
     return "\n".join(lines)
 
 

@@ -182,7 +182,10 @@ def test_a_track_is_counted_once_in_the_zone_and_across_it(
 
 def test_errors_are_summed_by_clip(peer: ModuleType) -> None:
     truths = {"a": {"passages": [{}]}, "b": {"passages": []}}
-    ours = {"a": {"count": 0.9, "cpu_s": 1.0}, "b": {"count": 0.25, "cpu_s": 0.5}}
+    ours = {
+        "a": {"count": 0.9, "refused": False, "cpu_s": 1.0},
+        "b": {"count": 0.25, "refused": True, "cpu_s": 0.5},
+    }
     theirs = {
         "a": {"zone": 2, "line": 1, "cpu_s": 3.0},
         "b": {"zone": 1, "line": 0, "cpu_s": 2.0},
@@ -191,4 +194,6 @@ def test_errors_are_summed_by_clip(peer: ModuleType) -> None:
     assert found["count_error"] == {"ours": 0.35, "peer_zone": 2, "peer_line": 0}
     assert found["cpu_s"] == {"ours": 1.5, "peer": 5.0}
     assert found["trucks"] == 1
-    assert "over 1 trucks: ours 0.35" in peer.as_text({**found, "hz": 10.0})
+    text = peer.as_text({**found, "hz": 10.0})
+    assert "over 1 trucks: ours 0.35" in text
+    assert "no count of b: 0 here" in text

@@ -162,6 +162,26 @@ def test_recipes_fill_every_gap():
         assert options.arch in ("whitened", "residual")
         for name in ("epochs", "batch_size", "learning_rate", "optimiser", "schedule", "ema"):
             assert getattr(options, name) is not None
+        steps = (options.optimiser, options.learning_rate, options.weight_decay)
+        assert (
+            steps
+            == {
+                "thumbnail": ("muon", 0.01, 0.05),
+                "photograph": ("sgd", 0.04, 1e-3),
+                "footage": ("muon", 3e-3, 0.02),
+            }[kind]
+        )
+
+
+def test_a_named_optimiser_gets_steps_of_its_own():
+    for kind in ("thumbnail", "photograph", "footage"):
+        for optimiser, rate in (("sgd", 0.05), ("adamw", 2e-3), ("muon", 3e-3)):
+            its_own = recipes.resolve(TrainOptions(), kind, 1000).optimiser == optimiser
+            options = recipes.resolve(TrainOptions(optimiser=optimiser), kind, 1000)
+            assert its_own or options.learning_rate == rate
+    asked = TrainOptions(optimiser="sgd", learning_rate=0.3, weight_decay=0.0)
+    options = recipes.resolve(asked, "footage", 1000)
+    assert (options.learning_rate, options.weight_decay) == (0.3, 0.0)
 
 
 def test_another_network_gets_larger_photographs_and_none_of_the_recipe_s_own_tricks():
@@ -177,9 +197,11 @@ def test_another_network_gets_larger_photographs_and_none_of_the_recipe_s_own_tr
     footage = recipes.resolve(TrainOptions(), "footage", 1000)
     other = recipes.resolve(TrainOptions(arch="resnet18"), "footage", 1000)
     assert (footage.optimiser, other.optimiser, other.learning_rate) == ("muon", "adamw", 1e-3)
-    alone = recipes.resolve(TrainOptions(self_training=0), "footage", 1000)
+    for asked in (TrainOptions(self_training=0), TrainOptions(rounds=0)):
+        alone = recipes.resolve(asked, "footage", 1000)
+        assert (alone.optimiser, alone.learning_rate, alone.balance) == ("adamw", 2e-3, "half")
     other = recipes.resolve(TrainOptions(self_training=0, arch="resnet18"), "footage", 1000)
-    assert (alone.optimiser, alone.learning_rate, other.learning_rate) == ("adamw", 2e-3, 1e-3)
+    assert (other.optimiser, other.learning_rate) == ("adamw", 1e-3)
 
 
 def test_what_is_asked_for_is_kept():
