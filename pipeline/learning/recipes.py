@@ -89,7 +89,8 @@ _LABELS_ALONE: dict[str, Any] = {
 }
 
 
-# What a named optimiser wants where the recipe has another: rates and decays do not carry over.
+# Ordinary steps, not tuned here, for an optimiser named in place of the recipe's: rates and decays
+# do not carry over.
 _STEPS: dict[str, dict[str, Any]] = {
     "sgd": {"learning_rate": 0.05, "weight_decay": 1e-3},
     "adam": {"learning_rate": 2e-3, "weight_decay": 1e-4},

@@ -87,42 +87,42 @@ def test_decay_pulls_by_rate_times_decay():
     assert torch.allclose(param.detach(), torch.full((2, 2), 3.0 * (1 - 0.1 * 0.5)))
 
 
+def _moved(optimiser_of, shape, steps):
+    """Return a drawn parameter after some steps of an optimiser, by gradients drawn alike."""
+    generator = torch.Generator().manual_seed(2)
+    param = torch.nn.Parameter(torch.randn(shape, generator=generator))
+    optimiser = optimiser_of([param])
+    for _ in range(steps):
+        param.grad = torch.randn(shape, generator=generator)
+        optimiser.step()
+    return param.detach()
+
+
+def _muon(params):
+    return Muon([{"params": params, "weight_decay": 0.1}], lr=0.02)
+
+
 @pytest.mark.parametrize("shape", [(7,), (1, 7), (7, 1), ()])
 def test_what_is_no_matrix_moves_as_by_adamw(shape):
-    generator = torch.Generator().manual_seed(2)
-    start = torch.randn(shape, generator=generator)
-    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
-    muons = Muon([{"params": [ours], "weight_decay": 0.1}], lr=0.02)
-    adamw = torch.optim.AdamW([theirs], lr=0.02, weight_decay=0.1)
-    for _ in range(6):
-        ours.grad = torch.randn(shape, generator=generator)
-        theirs.grad = ours.grad.clone()
-        muons.step()
-        adamw.step()
+    def adamw(params):
+        return torch.optim.AdamW(params, lr=0.02, weight_decay=0.1)
 
-    assert torch.allclose(ours, theirs, atol=1e-6)
+    assert torch.allclose(_moved(_muon, shape, 6), _moved(adamw, shape, 6), atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(6, 20), (20, 6)])
 def test_matrices_step_as_by_torch_s_own(shape):
-    theirs_class = getattr(torch.optim, "Muon", None)
-    if theirs_class is None:
+    theirs = getattr(torch.optim, "Muon", None)
+    if theirs is None:
         pytest.skip("this torch has no Muon (2.9 and later have)")
-    generator = torch.Generator().manual_seed(3)
-    start = torch.randn(shape, generator=generator)
-    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
-    muons = Muon([{"params": [ours], "weight_decay": 0.1}], lr=0.02)
-    reference = theirs_class(
-        [theirs], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-    )
-    for _ in range(4):
-        ours.grad = torch.randn(shape, generator=generator)
-        theirs.grad = ours.grad.clone()
-        muons.step()
-        reference.step()
+
+    def reference(params):
+        return theirs(
+            params, lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+        )
 
     # Theirs is computed in bfloat16; an entry moves by about 0.02 x 0.2 a step.
-    assert torch.allclose(ours, theirs, atol=1e-3)
+    assert torch.allclose(_moved(_muon, shape, 4), _moved(reference, shape, 4), atol=1e-3)
 
 
 def test_it_is_an_option_of_training():

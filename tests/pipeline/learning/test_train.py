@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -367,6 +368,20 @@ def test_what_only_teachers_take_for_a_truck_teaches_nothing(campaign):
     assert free.weight.tolist() == pytest.approx([0.7, 0.0, 0.0, 0.7])
     assert free.target[0] < 0.001
     assert free.target[3] > 0.99
+
+
+def test_without_footage_at_hand_labels_are_all_there_is(campaign, tmp_path, monkeypatch):
+    for name in ("frames", "labels"):
+        shutil.copytree(campaign.root / name, tmp_path / name)
+    taught = []
+    monkeypatch.setattr(
+        train, "_train", lambda _, __, options, *___, **____: taught.append(options)
+    )
+    for ws in (campaign, Workspace(tmp_path)):
+        train.train_campaigns(ws, ["first"])
+
+    said = [(o.optimiser, o.self_training, o.balance) for o in taught]
+    assert said == [("muon", 600, "size"), ("adamw", 0, "half")]
 
 
 def test_what_unlabelled_instants_show_changes_no_probability(campaign):
