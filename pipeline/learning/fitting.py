@@ -288,14 +288,20 @@ class _Run:
             return 0
         tensors, said = found
         self.net.load_state_dict(_under(tensors, "net/"))
-        if self.mean is not None:
-            self.mean = {k: v.to(self.device) for k, v in _under(tensors, "mean/").items()}
+        for name, value in _under(tensors, "mean/").items():
+            if self.mean is not None:
+                self.mean[name].copy_(value)
         states: dict[int, dict[str, Tensor]] = {}
         for name, value in _under(tensors, "optimiser/").items():
             number, key = name.split("/", 1)
             states.setdefault(int(number), {})[key] = value
         whole = self.optimiser.state_dict()
         self.optimiser.load_state_dict({**whole, "state": states})
+        # A fused step goes through memory, so what it goes with must lie there as its weight does.
+        for param, state in self.optimiser.state.items():
+            for key, held in state.items():
+                if held.shape == param.shape:
+                    state[key] = torch.empty_like(param).copy_(held)
         self.plateau = float(said["plateau"])
         self.epochs = int(said["epochs"])
         result.curve = list(said["curve"])

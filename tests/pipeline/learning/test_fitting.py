@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from pipeline.errors import ModelError, NotFoundError
-from pipeline.learning import augment, recipes
+from pipeline.learning import augment, fitting, recipes
 from pipeline.learning.augment import Augment
 from pipeline.learning.fitting import class_weights, drawn_order, pieced, scheduled, within
+from pipeline.learning.models import NetSpec, build
 from pipeline.learning.options import TrainOptions
 
 
@@ -54,8 +55,6 @@ def test_a_piece_of_another_picture_brings_as_much_of_its_answer():
 
 
 def test_cutmix_is_applied_in_its_share_of_steps(monkeypatch):
-    from pipeline.learning import fitting
-    from pipeline.learning.models import NetSpec, build
 
     calls = []
     monkeypatch.setattr(fitting, "pieced", lambda *both: calls.append(1) or both)
@@ -212,7 +211,6 @@ def test_what_is_asked_for_is_kept():
 
 def test_weights_that_are_not_there_are_named(tmp_path):
     from pipeline.learning import checkpoints
-    from pipeline.learning.models import NetSpec, build
     from pipeline.store import Workspace
 
     net = build("lenet5", NetSpec(3, 32, 32))
@@ -227,7 +225,6 @@ def test_starting_from_an_earlier_model_keeps_its_weights(tmp_path):
     from safetensors.torch import save_file
 
     from pipeline.learning import checkpoints
-    from pipeline.learning.models import NetSpec, build
     from pipeline.store import Workspace
 
     earlier = build("lenet5", NetSpec(3, 32, 32))
@@ -253,3 +250,35 @@ def test_labels_alone_are_not_drawn_by_size():
     told = recipes.resolve(TrainOptions(self_training=0, augment=0.2), "footage", 400)
     assert (both.balance, both.augment) == ("size", 0.4)
     assert (alone.balance, alone.augment, told.augment) == ("half", 0.7, 0.2)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw", "rmsprop", "muon"])
+def test_a_run_taken_up_after_a_kill_ends_with_the_same_weights(tmp_path, monkeypatch, optimiser):
+    """Weights lie channels last in memory, a checkpoint's tensors do not."""
+    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY_S", 0.0)
+    options = TrainOptions(
+        epochs=4, batch_size=8, learning_rate=0.01, optimiser=optimiser, schedule="cosine",
+        warm_up=0.1, weight_decay=0.1, ema=0.2,
+    )  # fmt: skip
+    pixels = torch.randint(
+        256, (24, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(4)
+    )
+    lesson = fitting.Lesson(pixels, (torch.arange(24) % 2).float(), torch.ones(24))
+
+    def go(path, dies_after=None):
+        torch.manual_seed(5)
+        net = build("residual", NetSpec(channels=3, height=16, width=16))
+
+        def note(done, _of, _row):
+            if done - 1 == dies_after:  # the checkpoint before this epoch is the last
+                raise KeyboardInterrupt
+
+        fitting.fit(net, lesson, options, Augment(), seed=6, checkpoint=path, note=note)
+        return net.state_dict()
+
+    whole = go(tmp_path / "whole.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "killed.safetensors", dies_after=2)
+    taken_up = go(tmp_path / "killed.safetensors")
+
+    assert all(torch.equal(whole[name], taken_up[name]) for name in whole)

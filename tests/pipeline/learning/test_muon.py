@@ -4,8 +4,6 @@ import pytest
 import torch
 
 from pipeline.learning import fitting, muon
-from pipeline.learning.augment import Augment
-from pipeline.learning.models import NetSpec, build
 from pipeline.learning.muon import Muon
 from pipeline.learning.options import TrainOptions
 
@@ -136,33 +134,3 @@ def test_it_is_an_option_of_training():
         (0.2, 1),
         (0.0, 3),
     ]
-
-
-def test_a_run_taken_up_after_a_kill_ends_with_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY_S", 0.0)
-    options = TrainOptions(
-        epochs=4, batch_size=8, learning_rate=0.01, optimiser="muon", schedule="cosine",
-        warm_up=0.1, weight_decay=0.1, ema=0.2,
-    )  # fmt: skip
-    pixels = torch.randint(
-        256, (24, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(4)
-    )
-    lesson = fitting.Lesson(pixels, (torch.arange(24) % 2).float(), torch.ones(24))
-
-    def go(path, dies_after=None):
-        torch.manual_seed(5)
-        net = build("residual", NetSpec(channels=3, height=16, width=16))
-
-        def note(done, _of, _row):
-            if done - 1 == dies_after:  # the checkpoint before this epoch is the last
-                raise KeyboardInterrupt
-
-        fitting.fit(net, lesson, options, Augment(), seed=6, checkpoint=path, note=note)
-        return net.state_dict()
-
-    whole = go(tmp_path / "whole.safetensors")
-    with pytest.raises(KeyboardInterrupt):
-        go(tmp_path / "killed.safetensors", dies_after=2)
-    taken_up = go(tmp_path / "killed.safetensors")
-
-    assert all(torch.equal(whole[name], taken_up[name]) for name in whole)

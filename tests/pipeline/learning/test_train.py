@@ -421,43 +421,53 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from pipeline.learning import fitting, train
+from pipeline.learning import checkpoints, fitting, train
 from pipeline.learning.options import TrainOptions
 from pipeline.store import Workspace
 fitting.CHECKPOINT_EVERY_S = 0.05
-options = TrainOptions(arch="residual", epochs=12, batch_size=32, engine="torch")
+options = TrainOptions(
+    arch="residual", optimiser=sys.argv[3], epochs=72, batch_size=32, engine="torch"
+)
+save, saved = checkpoints.save_progress, []
+def save_and_say(*args):
+    save(*args)
+    saved or print("saved", flush=True)
+    saved.append(args[0])
+checkpoints.save_progress = save_and_say
 print(train.train_images(Workspace(Path(sys.argv[1])), Path(sys.argv[2]),
       Path(sys.argv[2]) / "labels.csv", options))
 """
 
 
 @pytest.mark.slow
-def test_twenty_kills_change_no_weight(blocks, tmp_path):
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_twenty_kills_change_no_weight(blocks, tmp_path, optimiser):
     import random
     import subprocess
     import sys
+    import time
 
     def start(folder):
-        command = [sys.executable, "-c", _TRAIN, str(folder), str(blocks)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-c", _TRAIN, str(folder), str(blocks), optimiser]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert run.stdout.readline() == "saved\n"  # each life leaves an epoch or more
+        return run
 
-    whole = start(tmp_path / "whole")
+    whole, began = start(tmp_path / "whole"), time.monotonic()
     model_id = whole.communicate()[0].strip()
-    rng, kills = random.Random(0), 0
-    while kills < 20:
+    took, rng = time.monotonic() - began, random.Random(0)
+    for _ in range(20):
         run = start(tmp_path / "killed")
-        try:
-            run.communicate(timeout=rng.uniform(3.0, 12.0))
-            break  # done in spite of all
-        except subprocess.TimeoutExpired:
-            run.kill()
-            run.communicate()
-            kills += 1
+        with pytest.raises(subprocess.TimeoutExpired):  # twenty lives are not enough
+            run.communicate(timeout=rng.uniform(0, took / 24))
+        run.kill()
+        run.communicate()
+    begun = {p.stem for p in (tmp_path / "killed").rglob("*.safetensors")}
+    assert begun == {"measured", "final"}, "kills fell into both courses"
     assert start(tmp_path / "killed").communicate()[0].strip() == model_id
 
     folders = [Workspace(tmp_path / name).model(model_id) for name in ("whole", "killed")]
     weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
-    assert kills
     assert weights[0] == weights[1]
 
 
