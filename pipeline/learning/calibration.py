@@ -20,6 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline import metrics
 
 THRESHOLD = 0.5
+CLEARLY = 0.8  # a threshold takes the place of one half only with so much of its variance or less
+FRAMES_A_DAY = 8_640  # one every ten seconds, as counts by occupancy look
+_THRESHOLDS = (0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9, 0.05, 0.95, 0.02)  # ties: nearest to a half
 SUREST = 0.995  # no label, however unanimous, is surer than this
 _FLAWS = (0.002, 0.01, 0.02, 0.04, 0.07, 0.1)
 _SURER = (1.5, 2.0, 4.0)  # votes may also say more than they claim: one vote of a careful person
@@ -208,9 +211,44 @@ def effective_counts(
     return metrics.Confusion(*(max(round(v, 3), 0.0) for v in (tp, fn, fp, tn)))
 
 
+def counting_threshold(
+    truth: ArrayLike, p: ArrayLike, weights: ArrayLike, prevalence: float
+) -> float:
+    """Return the threshold whose share of frames above it tells a day's share of trucks best.
+
+    With q of the frames above, the trucks' share is (q - 1 + specificity) / J with J = sensitivity
+    + specificity - 1 (Rogan & Gladen 1978). Its variance is that of q over a day's frames and of
+    both rates over the held-out ones, by the delta method. ``truth`` and ``weights`` as in
+    :func:`effective_counts`, ``p`` calibrated at ``prevalence``. Few held-out trucks say little, so
+    one half gives way only to what is clearly better.
+
+    >>> trucks, others = [0.25] * 10, [0.05] * 90  # never above one half, and yet told apart
+    >>> counting_threshold([1] * 10 + [0] * 90, trucks + others, [1] * 100, 0.1)
+    0.2
+    """
+
+    def variance(threshold: float) -> float:
+        counts = effective_counts(truth, p, weights, threshold)
+        (se, se_var), (sp, sp_var) = _rate(counts.tp, counts.fn), _rate(counts.tn, counts.fp)
+        above = prevalence * se + (1 - prevalence) * (1 - sp)
+        noise = above * (1 - above) / FRAMES_A_DAY
+        noise += prevalence**2 * se_var + (1 - prevalence) ** 2 * sp_var
+        return noise / max(se + sp - 1, 1e-6) ** 2
+
+    best = min(_THRESHOLDS, key=variance)
+    return best if variance(best) < CLEARLY * variance(THRESHOLD) else THRESHOLD
+
+
 def sigmoid(z: Floats) -> Floats:
     """Return 1 ÷ (1 + exp(−z)), safe at the ends."""
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(z, -60.0, 60.0))), dtype=np.float64)
+
+
+def _rate(hits: float, misses: float) -> tuple[float, float]:
+    """Return a rate and its variance; half a hit and half a miss are added (Jeffreys)."""
+    n = hits + misses + 1
+    rate = (hits + 0.5) / n
+    return rate, rate * (1 - rate) / (n + 1)
 
 
 def _mean(values: Floats, weights: Floats) -> float:

@@ -52,9 +52,11 @@ def _figures(card: Card) -> str:
         f"| {name} | {_interval(found[name])} |"
         for name in ("accuracy", "sensitivity", "specificity", "auc", "brier")
     ]
+    chosen = ", chosen for counting" if card["kind"] == "footage" else ""
     counts = (
-        f"At the threshold of {card['threshold']:g}: {m['tp']} trucks seen, {m['fn']} missed; "
-        f"{m['tn']} times rightly none, {m['fp']} false alarms. Held out: {card['held_out_from']}."
+        f"At the threshold of {card['threshold']:g}{chosen}: {m['tp']} trucks seen, "
+        f"{m['fn']} missed; {m['tn']} times rightly none, {m['fp']} false alarms. "
+        f"Held out: {card['held_out_from']}."
     )
     return "\n".join(["| figure | value (95% interval) |", "| --- | --- |", *rows, "", counts])
 

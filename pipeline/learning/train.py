@@ -370,7 +370,10 @@ class _Training:
         if self.options.engine != "auto":
             engine = self.options.engine
         engines.save_quantised(self.ws, self.model_id, engine, graph, sample)
-        counts = calibration.effective_counts(self._believed(held_out, fitted), p, weight)
+        believed, threshold = self._believed(held_out, fitted), calibration.THRESHOLD
+        if self.kind == "footage":
+            threshold = calibration.counting_threshold(believed, p, weight, fitted.natural)
+        counts = calibration.effective_counts(believed, p, weight, threshold)
         return {
             "model_id": self.model_id,
             "kind": self.kind,
@@ -384,7 +387,7 @@ class _Training:
             "training_days": {c: [str(day) for day in days] for c, days in self.days.items()},
             "labels": {"truck": int(labelled.truth.sum()), "n": len(labelled)},
             "split": sizes,
-            "threshold": calibration.THRESHOLD,
+            "threshold": threshold,
             "temperature": fitted.temperature,
             "prior": {"shown": fitted.shown, "natural": fitted.natural, "bias": fitted.bias},
             "label_flaw": fitted.flaw,
@@ -392,8 +395,8 @@ class _Training:
             "prevalence": fitted.natural,
             "held_out": counts.as_json(),
             "held_out_from": held_out.how,
-            "metrics": metrics.evaluation(truth, p, calibration.THRESHOLD, weight),
-            "slices": self._slices(rows, p),
+            "metrics": metrics.evaluation(truth, p, threshold, weight),
+            "slices": self._slices(rows, p, threshold),
             "reliability": metrics.reliability(truth, p, weight),
             "curve": self.curves,
             "processes": ranks.count(),
@@ -460,12 +463,12 @@ class _Training:
         guard = min(5.0, splits.block_length_s(self.labelled.cameras, at.tolist()) / 10)
         return splits.too_close(self.labelled.cameras, at.tolist(), held, guard)
 
-    def _slices(self, rows: NDArray[np.int64], p: Floats) -> dict[str, Any]:
+    def _slices(self, rows: NDArray[np.int64], p: Floats, threshold: float) -> dict[str, Any]:
         """Return figures by camera, zone, hour, brightness and contrast."""
         labelled = self.labelled
         return {
             name: metrics.evaluation(
-                labelled.truth[rows][at], p[at], calibration.THRESHOLD, labelled.weight[rows][at]
+                labelled.truth[rows][at], p[at], threshold, labelled.weight[rows][at]
             )
             for name, at in slices.named(labelled, rows, slices.timezones(self.ws)).items()
         }

@@ -145,3 +145,29 @@ def test_a_small_power_of_the_weights_is_nearer_than_all_of_them():
             p = np.clip(fitted.p_truck(seen), 1e-9, 1 - 1e-9)
             loss[power] -= np.log(np.where(road, p, 1 - p)).mean() / 20
     assert loss[train.TEMPER] < loss[1.0]
+
+
+def test_the_threshold_for_counting_separates_what_one_half_does_not():
+    # Teachers taught by few trucks see them in a tenth of the cases, others hardly ever.
+    truth, weight = [1] * 30 + [0] * 570, np.ones(600)
+    p = [0.45] * 12 + [0.12] * 15 + [0.01] * 3 + [0.06] * 6 + [0.01] * 564
+
+    assert calibration.counting_threshold(truth, p, weight, 0.05) == 0.1
+
+
+def test_a_threshold_hardly_better_is_not_taken():
+    # At 0.3 one truck more is found among 40, and one false alarm more among 560.
+    truth = [1] * 40 + [0] * 560
+    p = [0.9] * 37 + [0.35] + [0.01] * 2 + [0.35] + [0.01] * 559
+
+    assert calibration.counting_threshold(truth, p, np.ones(600), 0.07) == 0.5
+
+
+def test_the_threshold_for_counting_minds_false_alarms_by_prevalence():
+    # 20% of others reach 0.4. Where a third of frames show trucks it matters that six in ten
+    # trucks do not reach one half; at one in a thousand, false alarms are nearly all that is above.
+    truth = [1] * 200 + [0] * 1000
+    p = [0.9] * 80 + [0.45] * 120 + [0.45] * 200 + [0.01] * 800
+
+    assert calibration.counting_threshold(truth, p, np.ones(1200), 0.33) == 0.4
+    assert calibration.counting_threshold(truth, p, np.ones(1200), 0.001) == 0.5
