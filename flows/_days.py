@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows import _alerts, _artifacts, _metrics, _steps, _watch, due
 from flows._prefect import Completed, State, StateType
-from pipeline.daily import model_in_use
+from pipeline.daily import is_in_use, model_in_use
 
 if TYPE_CHECKING:
     from flows._prefect import PrefectFuture
@@ -33,6 +33,7 @@ def work(
 ) -> State[Row]:
     """Do all that is to do on the camera-days, publish once, and return the final state.
 
+    Only counts of the model in use are published: the next morning would take others back.
     With ``lasting`` (false for a backfill, which looks back) the report is written anew and
     cameras that drift get an audit batch. The result is JSON-able: ``days``, ``published`` (rows),
     ``missing``, ``counts`` and ``audits`` (names of campaigns).
@@ -47,7 +48,8 @@ def work(
         for day in dates
         for row in _steps.count_rows(ws, camera, dt.date.fromisoformat(day), model_id)
     ]
-    published = _steps.publish_counts(root)["rows"] if counts else 0
+    publishes = bool(counts) and is_in_use(ws, model_id)
+    published = _steps.publish_counts(root)["rows"] if publishes else 0
     missing += uncounted(counts)
     drift = _watch.drifting(counts)
     audits: list[str] = []
@@ -60,6 +62,13 @@ def work(
     _alerts.announce(ws, kind, missing, counts, drift)
     result = {"days": told, "published": published, "missing": missing, "counts": counts}
     return ending(result | {"audits": audits}, failed=failed)
+
+
+def nothing_due(root: str, which: str, found: due.Backlog) -> State[Row]:
+    """End a run that finds nothing due; publish what one cut short had counted."""
+    rows = _steps.publish_counts(root)["rows"] if found.unpublished else 0
+    more = f"; {rows} row(s) published that a run before had counted" if found.unpublished else ""
+    return Completed(message=f"nothing is due {which}{more}", data={"published": rows})
 
 
 def _tell(

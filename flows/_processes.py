@@ -26,7 +26,8 @@ from typing import Any
 Record = dict[str, Any]
 
 MARK = "TRUCK_COUNTER_STARTED_BY"
-"""Environment variable by which the watcher knows what a process has started."""
+"""Environment variable by which the watcher knows what a process has started (Label Studio's
+environment, which holds no other of ours, holds it too: ``labeling.server.STARTED_BY``)."""
 
 
 def start(command: Sequence[str], log: Path | None, cwd: Path, env: Mapping[str, str]) -> Record:

@@ -9,7 +9,7 @@ import datetime as dt
 from typing import Any
 
 from flows import _days, _steps, due
-from flows._prefect import Completed, State, flow, runtime
+from flows._prefect import State, flow, runtime
 from flows._runners import task_runner
 from pipeline.daily import model_in_use
 
@@ -30,7 +30,7 @@ def reconcile(root: str, days_back: int = 90) -> State[Row]:
     last = due.newest_closed_day(due.cameras_of(registry), runtime.flow_run.scheduled_start_time)
     model_id = model_in_use(ws)
     first = last - dt.timedelta(days=days_back - 1)
-    days = due.backlog(ws, registry, model_id, registry.ids, first, last).as_text()
-    if not days:
-        return Completed(message=f"nothing is due from {first} to {last}", data={})
+    found = due.backlog(ws, registry, model_id, registry.ids, first, last)
+    if not (days := found.as_text()):
+        return _days.nothing_due(root, f"from {first} to {last}", found)
     return _days.work("reconcile", root, days, model_id)

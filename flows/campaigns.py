@@ -38,11 +38,13 @@ def serve(
     context: Context, port: int, database_url: str | None, local_files: bool
 ) -> tuple[Result, str]:
     """Install Label Studio (once) and run it on loopback until stopped with Ctrl-C."""
+    from flows._processes import leave_nothing_behind
     from labeling.server import serve
     from pipeline.progress import note
 
-    # Otherwise SIGTERM would end us and leave the server running.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    leave_nothing_behind()  # not even where we are killed
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, too, ends it cleanly
+        signal.signal(ending, signal.default_int_handler)
     folder = context.ws.root / "services" / "label-studio"
     note("starting Label Studio; the first time it is installed, which takes minutes")
     with serve(

@@ -379,7 +379,7 @@ def demo(context: Context, days: int, seed: int) -> tuple[Result, str]:
 
 @command(cli, "backfill")
 @over_days
-@click.option("--model", help="Model id; the current one by default.")
+@click.option("--model", help="Model id; of one not in use nothing is published.")
 @click.option("--schedule", is_flag=True, help="Hand the work to the Prefect server's workers.")
 def backfill(
     context: Context,

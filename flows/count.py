@@ -11,8 +11,9 @@ import datetime as dt
 from typing import Any
 
 from flows import _days, _steps, due
-from flows._prefect import Completed, State, flow, runtime
+from flows._prefect import State, flow, runtime
 from flows._runners import task_runner
+from flows.deployments import slug
 from pipeline import localtime
 from pipeline.daily import model_in_use
 
@@ -56,6 +57,5 @@ def until(root: str, timezone: str, instant: dt.datetime, days_back: int) -> Sta
         ):
             days.setdefault(camera.id, []).append(str(last))
     if not days:
-        return Completed(message=f"nothing is due in {timezone} up to {last}", data={})
-    kind = "morning-" + timezone.lower().replace("/", "-").replace("_", "-")
-    return _days.work(kind, root, days, model_id)
+        return _days.nothing_due(root, f"in {timezone} up to {last}", found)
+    return _days.work(f"morning-{slug(timezone)}", root, days, model_id)

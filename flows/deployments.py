@@ -6,6 +6,7 @@ test says so); ``truck-counter up`` writes the same for the time zones of its ow
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def deployments(timezones: Sequence[str], root: str = "") -> list[Row]:
     )
     mornings = [
         _entry(
-            zone.lower().replace("/", "-").replace("_", "-"),
+            slug(zone),
             "flows/count.py:morning",
             f"Counts and publishes every closed day that is due in {zone}.",
             {"root": root, "timezone": zone},
@@ -80,6 +81,15 @@ def deployments(timezones: Sequence[str], root: str = "") -> list[Row]:
         _entry("publish", "flows/publish.py:publish", "A vintage, by hand.", {"root": root}),
     ]
     return [hourly, *mornings, weekly, label, retrain, *asked]
+
+
+def slug(timezone: str) -> str:
+    """Return a time zone as a name of small letters, digits and dashes, all that Prefect takes.
+
+    >>> slug("America/Port_of_Spain"), slug("Etc/GMT+6"), slug("Etc/GMT-6")
+    ('america-port-of-spain', 'etc-gmt-plus-6', 'etc-gmt-6')
+    """
+    return re.sub(r"[^a-z0-9]+", "-", timezone.lower().replace("+", "-plus-"))
 
 
 def _entry(

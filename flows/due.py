@@ -2,7 +2,8 @@
 
 A local day is closed once its last instant is over in the camera's time zone. It is *due* when
 there is footage of it, it lies after the days from which the model in use learned, and no count by
-that model is there that is at least as new as the day's footage, clips and scores.
+that model is there that is at least as new as the day's footage, clips and scores and knows of all
+that footage.
 """
 
 from __future__ import annotations
@@ -160,6 +161,8 @@ def taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, s
             continue
         table = store.read_table(path, schemas.FRAMES).select(["camera_id", "captured_at"])
         for row in table.to_pylist():
+            if row["camera_id"] not in registry.ids:  # taken out since
+                continue
             camera = registry.camera(row["camera_id"])
             day = localtime.local_day(row["captured_at"], camera.timezone)
             found.setdefault(camera.id, set()).add(day)
@@ -187,7 +190,20 @@ def counted_at(
     if not (done and _written(ws.counts(camera_id, day, model_id))):
         return 0
     sources = ws.clips(camera_id, day), ws.scores(camera_id, day, model_id), *files
-    return done if all(_written(path) <= done for path in sources) else 0
+    if any(_written(path) > done for path in sources):
+        return 0
+    # Copies may keep the recording's time (rsync -a), so what came later is looked up by its name.
+    late = [path for path in files if path.stat().st_ctime_ns > done]
+    return done if not late or _are_known(ws, camera_id, day, late) else 0
+
+
+def _are_known(ws: Workspace, camera_id: str, day: dt.date, files: Sequence[Path]) -> bool:
+    """Tell whether all these files are in a camera-day's clips table."""
+    from pipeline.daily import clip_rows
+    from pipeline.ingest import uri_of
+
+    known = {row["uri"] for row in clip_rows(ws, camera_id, day)}
+    return all(uri_of(ws, path) in known for path in files)
 
 
 def is_unpublished(ws: Workspace, model_id: str, camera_ids: Iterable[str]) -> bool:

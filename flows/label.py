@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows import _metrics, _steps
-from flows._prefect import artifacts, flow
+from flows import _days, _metrics, _steps
+from flows._prefect import State, artifacts, flow
 from pipeline.store import Workspace
 
 
@@ -20,23 +20,33 @@ def label(
     method: str = "dawid_skene",
     pull: bool = True,
     extra: bool = False,
-) -> dict[str, Any]:
+) -> State[dict[str, Any]]:
     """Pull a campaign's votes (none named: of all that are open) and aggregate them.
 
-    ``extra`` asks for more votes where the labels are unsure. Returns the summary of each
-    campaign's labels by its name.
+    ``extra`` asks for more votes where the labels are unsure. The result holds the summary of each
+    campaign's ``labels`` by its name, and as ``missing`` the campaigns that failed, and why.
     """
     ws, _ = _steps.world(root)
     names = [campaign] if campaign else open_campaigns(ws)
-    return {name: _labelled(ws, root, name, method, pull=pull, extra=extra) for name in names}
+    found: dict[str, Any] = {}
+    missing: list[dict[str, Any]] = []
+    for name in names:
+        try:
+            found[name] = _labelled(ws, root, name, method, pull=pull, extra=extra)
+        except Exception as error:  # the next campaign is none the worse for it
+            why = str(error) or type(error).__name__
+            missing.append(_days.missing_row(name, "", "no labels", why))
+    return _days.ending({"labels": found, "missing": missing}, failed=bool(missing))
 
 
 def _labelled(
     ws: Workspace, root: str, campaign: str, method: str, *, pull: bool, extra: bool
 ) -> dict[str, Any]:
+    from labeling.campaign import read_annotations
+
     pulled = _steps.pull_votes(root, campaign) if pull else {}
-    if pull and not pulled["annotations"]:
-        return {"frames": 0}  # nobody has voted yet
+    if read_annotations(ws, campaign).empty:
+        return {"frames": 0}  # nobody has voted yet, be it that some have on gold
     summary = _steps.aggregate_labels(root, campaign, method)
     asked = _steps.push_tasks(root, campaign, extra=True) if extra else {}
     _table(campaign, summary | pulled | asked)

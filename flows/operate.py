@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows import _temporary, due
 from flows.services import Services
-from pipeline.daily import model_in_use
+from pipeline.daily import is_in_use, model_in_use
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,8 +87,9 @@ def backfill(
         now: the instant that decides which days are over.
 
     Returns:
-        JSON-able ``due`` (camera-days), ``there``, ``taught``, ``state``, ``published``,
-        ``missing``; with ``schedule``, ``runs`` in place of the last two.
+        JSON-able ``due`` (camera-days), ``there``, ``taught``, ``in_use`` (the model is; of another
+        nothing is published), ``state``, ``published``, ``missing``;
+        with ``schedule``, ``runs`` in place of the last two.
     """
     model_id = model_in_use(ws, model)
     chosen = registry.chosen(cameras)
@@ -96,9 +97,10 @@ def backfill(
     last = last or due.newest_closed_day(aimed, now)
     due.check_closed(aimed, last, now)
     found = due.backlog(ws, registry, model_id, chosen, first, last)
-    told = {"due": found.camera_days, "there": found.there, "taught": found.taught}
+    told: Row = {"due": found.camera_days, "there": found.there, "taught": found.taught}
+    told["in_use"] = is_in_use(ws, model_id)  # of another model nothing is published
     if not found.camera_days:
-        rows = _published(ws, registry, found)
+        rows = _published(ws, registry, found) if told["in_use"] else 0
         return told | {"state": "Completed", "missing": [], "published": rows}
     if schedule:
         return told | {"state": "Scheduled", "runs": scheduled(ws, found.as_text(), model_id)}
@@ -114,18 +116,21 @@ def backfill(
 def backfill_text(result: Row) -> str:
     """Word what :func:`backfill` returns.
 
-    >>> backfill_text({"due": 0, "there": 8, "taught": 2, "state": "Completed", "published": 0})
+    >>> backfill_text({"due": 0, "there": 8, "taught": 2, "in_use": True, "published": 0})
     'nothing to do: 8 camera-day(s) are counted, 2 taught the model; 0 row(s) published'
     """
+    rows = f"{result.get('published', 0)} row(s) published"
+    if not result["in_use"]:
+        rows += ", for the model is not in use"
     there = f"{result['there']} camera-day(s) are counted, {result['taught']} taught the model"
     if not result["due"]:
-        return f"nothing to do: {there}; {result['published']} row(s) published"
+        return f"nothing to do: {there}; {rows}"
     if "runs" in result:
         lines = [f"{r['camera']}: {r['days']} day(s), {r['state']}" for r in result["runs"]]
         return "\n".join([*lines, f"{result['due']} camera-day(s) handed over; {there} before"])
     lines = [f"{m['camera']} {m['day']}: {m['what']}: {m['why']}" for m in result["missing"]]
     told = f"{result['state']}: {result['due']} camera-day(s) done, "
-    return "\n".join([*lines, told + f"{result['published']} row(s) published; {there} before"])
+    return "\n".join([*lines, told + f"{rows}; {there} before"])
 
 
 def _published(ws: Workspace, registry: Registry, found: due.Backlog) -> int:

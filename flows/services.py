@@ -86,7 +86,12 @@ class Services:
         import httpx
 
         url, json = f"{self.url}/api/{path}", None if method == "GET" else body or {}
-        answer = httpx.request(method, url, json=json, timeout=30)
+        try:
+            answer = httpx.request(method, url, json=json, timeout=30)
+        except httpx.TransportError as error:
+            raise TruckCounterError(
+                f"the Prefect server at {self.url} does not answer: {error}.", "Ask again soon."
+            ) from None
         if answer.status_code != httpx.codes.CONFLICT:
             answer.raise_for_status()
         return answer.json() if answer.content else None
@@ -204,6 +209,7 @@ def _start_label_studio(services: Services, port: int = 8080) -> None:
     note(f"starting Label Studio on port {port}")
     code = (
         "import signal, sys; from pathlib import Path; from labeling.server import serve\n"
+        "from flows._processes import leave_nothing_behind; leave_nothing_behind()\n"
         "with serve(Path(sys.argv[1]), int(sys.argv[2])): signal.pause()"
     )
     folder = str(services.folder / "label-studio")

@@ -7,13 +7,18 @@ factor between the two (``schemas.MODEL_CHANGES``) are then published together.
 
 from __future__ import annotations
 
-from typing import Any
+import datetime as dt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from flows import _champion, _days, _steps
+from flows import _champion, _days, _steps, due
 from flows._prefect import Completed, State, artifacts, emit_event, flow
 from flows._runners import task_runner
 from pipeline import daily
 from pipeline.learning import checkpoints
+
+if TYPE_CHECKING:
+    from pipeline.store import Workspace
 
 Row = dict[str, Any]
 
@@ -77,15 +82,21 @@ def _replaced(root: str, result: Row, days_back: int) -> State[Row]:
     """Count the splice's days by the challenger, put it in use, publish both at once.
 
     Whatever is cut short is taken up again: the model in use changes only after the counting, and
-    the next publication of any flow publishes what this one did not.
+    the next publication of any flow publishes what this one did not. A day that cannot be counted
+    again, such as one whose footage is gone, is told of; a camera without any keeps the champion.
     """
     ws, registry = _steps.world(root)
     champion, challenger = result["champion"], result["challenger"]
     days = _champion.splice_days(ws, registry, champion, challenger, days_back)
     missing = _days.gathered("retrain", _days.submitted(root, days, challenger))
+    result["missing"] = missing
+    if mute := sorted(c for c in days if not _counts_any(ws, c, days[c], challenger)):
+        result["why"] += f"; but it has counted no day of {', '.join(mute)}"
+        _show(result)
+        return _days.ending(result, failed=True)
     checkpoints.set_current(ws, challenger)
     published = _steps.publish_counts(root) if days else {"rows": 0, "as_of": None}
-    result |= {"model_id": challenger, "published": published["rows"], "missing": missing}
+    result |= {"model_id": challenger, "published": published["rows"]}
     result["splice"] = _splice(ws.root, champion, challenger)
     _show(result)
     emit_event(
@@ -94,6 +105,11 @@ def _replaced(root: str, result: Row, days_back: int) -> State[Row]:
         payload={"champion": champion, "why": result["why"]},
     )
     return _days.ending(result, failed=bool(missing))
+
+
+def _counts_any(ws: Workspace, camera: str, days: Sequence[str], model_id: str) -> bool:
+    """Tell whether one of a camera's local days has a count by this model."""
+    return any(due.is_counted(ws, camera, dt.date.fromisoformat(d), model_id) for d in days)
 
 
 def _splice(root: Any, champion: str, challenger: str) -> list[Row]:  # noqa: ANN401 - a path

@@ -189,8 +189,13 @@ def _write_tasks(folder: Path, campaign: str, rows: list[dict[str, Any]]) -> Non
     made = [count_task(row, campaign, (folder / row["strip"]).read_bytes()) for row in rows]
     store.write_json(folder / "tasks.json", made)
     store.write_bytes(folder / "interface.xml", count_interface().encode())
-    lines = ["window_id,worker,truck_count", *(f"{row['window_id']},," for row in rows)]
-    store.write_bytes(folder / "to_fill.csv", ("\n".join(lines) + "\n").encode())
+    # People write into this file, so it only grows.
+    sheet = folder / "to_fill.csv"
+    held = sheet.read_bytes() if sheet.is_file() else b"window_id,worker,truck_count\n"
+    ids = [row["window_id"].encode() for row in rows]
+    blank = b"".join(window + b",,\n" for window in ids if window not in held)
+    if blank or not sheet.is_file():
+        store.write_bytes(sheet, held + (b"" if held.endswith(b"\n") else b"\n") + blank)
 
 
 def _write_table(

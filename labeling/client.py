@@ -108,9 +108,12 @@ class LabelStudio:
         self.url = url.rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise InputError(f"bad Label Studio address {url!r}.", "Start it with http(s)://.")
-        self._http = httpx.Client(
-            base_url=self.url, auth=_Token(self.url, key), timeout=timeout_s, trust_env=False
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=self.url, auth=_Token(self.url, key), timeout=timeout_s, trust_env=False
+            )
+        except httpx.InvalidURL as error:
+            raise InputError(f"bad Label Studio address {url!r}: {error}.", "Mend it.") from None
         self._wait = wait
 
     def __repr__(self) -> str:

@@ -46,6 +46,10 @@ class Credentials:
     token: str = field(repr=False)
 
 
+STARTED_BY = "TRUCK_COUNTER_STARTED_BY"
+"""Environment variable by which whoever starts the server may find it again, to end it."""
+
+
 def default_environment() -> Path:
     """Return where the server is installed: a cache shared by all workspaces."""
     home = os.environ.get("TRUCK_COUNTER_LABEL_STUDIO_HOME")
@@ -166,7 +170,7 @@ def _credentials(folder: Path, port: int) -> Credentials:
 
 def _environment(folder: Path, database: dict[str, str], serve_local_files: bool) -> dict[str, str]:
     ours = ("TRUCK_COUNTER_", "LABEL_STUDIO_", "PREFECT_", "PYTHON", "VIRTUAL_ENV")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    kept = {k: v for k, v in os.environ.items() if k == STARTED_BY or not k.startswith(ours)}
     local = "true" if serve_local_files else "false"
     return (
         kept

@@ -237,12 +237,17 @@ def _listed(ledger: Ledger, server: LabelStudio) -> list[dict[str, Any]]:
         # Skipped tasks are listed too, but not counted.
         expected = int(server.project(ledger.number())["total_annotations_number"] or 0)
         listed = {int(t["id"]): t for t in server.annotated_tasks(ledger.number())}
-        given = sum(len(t.get("annotations") or []) for t in listed.values())
+        given = sum(1 for task in listed.values() for a in _votes(task))
         if given >= expected:
             return list(listed.values())
     raise ServiceError(
         f"{server.url} says {expected} annotations but lists {given}.", "Pull again."
     )
+
+
+def _votes(task: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a task's annotations, those who skipped it left out."""
+    return [a for a in task.get("annotations") or [] if not a.get("was_cancelled")]
 
 
 def _taken(

@@ -95,7 +95,7 @@ def frame_of(task: Mapping[str, Any]) -> str:
 def votes_of(task: Mapping[str, Any], workers: Mapping[int, str]) -> list[dict[str, Any]]:
     """Return the votes on a task as rows of ``schemas.ANNOTATIONS``: one per worker, the latest.
 
-    Skipped and empty annotations are not votes.
+    Skipped and empty annotations are not votes, nor is what nobody is named for any more.
 
     Args:
         task: as the server gives it, with its annotations.
@@ -106,6 +106,8 @@ def votes_of(task: Mapping[str, Any], workers: Mapping[int, str]) -> list[dict[s
     for annotation in sorted(annotations, key=lambda a: (str(a["updated_at"]), int(a["id"]))):
         label = choice_of(annotation.get("result") or [])
         if annotation.get("was_cancelled") or label is None:
+            continue
+        if annotation["completed_by"] is None:  # deleted there; what was pulled before is held
             continue
         number = _user_number(annotation["completed_by"])
         worker = workers.get(number, f"user-{number}")

@@ -93,6 +93,11 @@ def model_in_use(ws: Workspace, model_id: str | None = None) -> str:
     return model_id
 
 
+def is_in_use(ws: Workspace, model_id: str) -> bool:
+    """Tell whether ``models/current`` names the model."""
+    return ws.current_model.is_file() and model_in_use(ws) == model_id
+
+
 def clip_rows(ws: Workspace, camera_id: str, day: dt.date) -> list[Row]:
     """Return the clips that touch a camera's local day; none for a dark day."""
     path = ws.clips(camera_id, day)

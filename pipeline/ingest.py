@@ -369,7 +369,7 @@ def _known(kept: Path) -> Verification | None:
 
 
 def _row(ws: Workspace, file: FootageFile, found: Verification, digest: str) -> Clip:
-    uri = _uri(ws, file.path)
+    uri = uri_of(ws, file.path)
     started_at = file.started_at or UNPLACED_AT
     if is_live(file.camera):
         started_at = precise_start(started_at, found.told_start)
@@ -398,7 +398,8 @@ def _row(ws: Workspace, file: FootageFile, found: Verification, digest: str) -> 
     return replace(clip, started_at=UNPLACED_AT, status="quarantined", reason=reason, covered=())
 
 
-def _uri(ws: Workspace, path: Path) -> str:
+def uri_of(ws: Workspace, path: Path) -> str:
+    """Return a footage file as the clips table names it."""
     return str(path.relative_to(ws.root) if path.is_relative_to(ws.root) else path.absolute())
 
 

@@ -43,6 +43,7 @@ from pipeline.counting.records import (
 )
 from pipeline.counting.spans import by_hour
 from pipeline.domain import Span
+from pipeline.errors import InputError
 
 TRUCK_LABELS = 500
 CLEAR_LABELS = 1500
@@ -282,7 +283,10 @@ def _chosen(cells: str | int | None) -> list[tuple[int, Setting]]:
         return numbered
     if cells == "ci":
         return [numbered[k] for k in CI_CELLS]
-    return [numbered[int(cells)]]
+    if isinstance(cells, str) or cells not in range(len(GRID)):
+        last = len(GRID) - 1
+        raise InputError(f"there is no cell {cells!r}.", f"Name ci, all, or a number up to {last}.")
+    return [numbered[cells]]
 
 
 GRID: tuple[Setting, ...] = (

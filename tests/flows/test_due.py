@@ -59,6 +59,23 @@ def backlog(root: Path, first: dt.date | None = None, last: dt.date = TO) -> due
     return due.backlog(ws, registry, "bright", registry.ids, first, last)
 
 
+def taught(ws: Workspace, instants: dict[str, str]) -> None:
+    """Have the model learn from a frame of each camera."""
+    from pipeline import schemas, store
+
+    card = store.read_json(ws.model("bright") / "card.json")
+    write_json(ws.model("bright") / "card.json", card | {"campaigns": {"c": ""}})
+    text = dict.fromkeys(("path", "background_path", "batch"), "")
+    frames = [
+        {"frame_id": c, "camera_id": c, "zone": "exit", "clip_id": "k", "captured_at": at(instant)}
+        | {"offset_s": 0.0, "why_chosen": "random", "weight": 1.0}
+        | text
+        for c, instant in instants.items()
+    ]
+    path = ws.campaign_frames("c") / "frames.parquet"
+    store.write_table(path, store.table_of(frames, schemas.FRAMES), schemas.FRAMES)
+
+
 def test_every_day_with_footage_is_due_until_it_is_counted(world: Path) -> None:
     ws = Workspace(world)
     assert backlog(world).as_text()["west"] == ["2026-03-02", "2026-03-03", "2026-03-04"]
@@ -109,27 +126,35 @@ def test_footage_that_came_after_the_count_makes_its_day_due(world: Path) -> Non
     assert backlog(world).as_text()["west"] == ["2026-03-04"]
 
 
-def test_days_that_taught_the_model_are_left_out(world: Path) -> None:
+def test_footage_copied_later_with_the_recording_s_time_makes_its_day_due(world: Path) -> None:
+    """As ``rsync -a`` copies; what is in the clips table was merely touched."""
     from pipeline import schemas, store
+    from pipeline.ingest import ingest
 
     ws = Workspace(world)
-    card = store.read_json(ws.model("bright") / "card.json")
-    write_json(ws.model("bright") / "card.json", card | {"campaigns": {"c": ""}})
-    frame = {
-        "frame_id": "f",
-        "camera_id": "west",
-        "zone": "exit",
-        "clip_id": "k",
-        "captured_at": at("2026-03-04T05:59:00+00:00"),  # 3 March, 23:59 in Chicago
-        "offset_s": 0.0,
-        "path": "",
-        "background_path": "",
-        "batch": "",
-        "why_chosen": "random",
-        "weight": 1.0,
-    }
-    path = ws.campaign_frames("c") / "frames.parquet"
-    store.write_table(path, store.table_of([frame], schemas.FRAMES), schemas.FRAMES)
+    registry = cameras.load(ws.cameras_toml)
+    ingest(ws, registry, ["west"])
+    for day in range(3):
+        counted(ws, "west", FIRST + dt.timedelta(days=day), later_by_s=0.0)
+    first = next((world / "footage" / "west").glob("2026-03-04*"))
+    late = first.with_name("2026-03-04T180100+0000.mp4")
+    late.write_bytes(b"")
+    for path in (first, late):
+        os.utime(path, (1.7e9, 1.7e9))
+    assert backlog(world).as_text()["west"] == ["2026-03-04"]
+    late.unlink()
+    assert "west" not in backlog(world).as_text()
+    clips = store.read_table(ws.clips("west", FIRST + dt.timedelta(days=2)), schemas.CLIPS)
+    assert clips.column("uri").to_pylist() == [str(first.relative_to(world))]
+
+
+def test_a_camera_taken_out_of_the_registry_stops_no_other(world: Path) -> None:
+    taught(Workspace(world), {"gone": "2026-03-03T12:00:00Z", "west": "2026-03-03T18:00:00Z"})
+    assert backlog(world).as_text()["west"] == ["2026-03-04"]
+
+
+def test_days_that_taught_the_model_are_left_out(world: Path) -> None:
+    taught(Workspace(world), {"west": "2026-03-04T05:59:00+00:00"})  # 3 March, 23:59 in Chicago
     found = backlog(world)
     assert found.as_text()["west"] == ["2026-03-04"]
     assert found.taught == 2

@@ -88,6 +88,55 @@ def test_status_and_down_where_nothing_runs(world: Path) -> None:
     assert ended.output == "nothing was running\n"
 
 
+def test_a_server_that_is_not_up_yet_is_told_of_in_one_line(world: Path) -> None:
+    from pipeline.errors import TruckCounterError
+    from pipeline.store import Workspace
+
+    own = services.Services(Workspace(world))
+    own.start("server", [sys.executable, "-c", "import time; time.sleep(60)"], "http://127.0.0.1:9")
+    try:
+        with pytest.raises(TruckCounterError, match=r"http://127\.0\.0\.1:9 does not answer"):
+            CliRunner().invoke(
+                cli, ["status", "--root", str(world)], standalone_mode=False, catch_exceptions=False
+            )
+    finally:
+        services.down(Workspace(world))
+
+
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
+def test_label_studio_ends_with_the_command_that_serves_it(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    """A closed terminal, a polite end and a kill; a sleeper stands in for the server."""
+    home = tmp_path / "label-studio"
+    (home / "bin").mkdir(parents=True)
+    pid_file = tmp_path / "pid"
+    (home / "bin" / "label-studio").write_text(f"#!/bin/sh\necho $$ > {pid_file}\nexec sleep 600\n")
+    (home / "bin" / "label-studio").chmod(0o755)
+    (home / "bin" / "python").symlink_to(sys.executable)
+    from labeling.server import VERSION
+
+    (home / "truck-counter-version").write_text(VERSION)
+    words = ["label", "serve", "--port", "0", "--root", str(tmp_path / "ws")]
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *words],
+        env={**os.environ, "TRUCK_COUNTER_LABEL_STUDIO_HOME": str(home)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 30
+    while not (pid_file.is_file() and pid_file.read_text().strip()):
+        assert time.monotonic() < until, "it did not start"
+        time.sleep(0.05)
+    server = int(pid_file.read_text())
+    serving.send_signal(how)
+    serving.wait(30)
+    until = time.monotonic() + 20
+    while (stat := _processes._stat(server)) and stat[0] != "Z":
+        assert time.monotonic() < until, "it runs on"
+        time.sleep(0.05)
+
+
 def test_a_taken_port_is_named(world: Path) -> None:
     from pipeline import cameras
     from pipeline.errors import InputError

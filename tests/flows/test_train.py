@@ -205,6 +205,40 @@ def test_a_challenger_that_is_not_better_changes_nothing(
     assert sorted(ws.vintages.iterdir()) == published
 
 
+def test_a_challenger_that_counts_nothing_at_a_camera_stays_out(
+    contest: tuple[Workspace, dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import _days
+    from flows._days import outcome
+    from flows.train import retrain
+
+    ws, _ = contest
+    submitted = _days.submitted
+
+    def all_but_east(root: str, days: dict[str, list[str]], model_id: str) -> Any:
+        return submitted(root, {c: of for c, of in days.items() if c != "east"}, model_id)
+
+    lost = [_days.missing_row("east", "2026-03-02", "infer failed", "no weights")]
+    monkeypatch.setattr(_days, "submitted", all_but_east)
+    monkeypatch.setattr(_days, "gathered", lambda kind, work: lost)
+    published = sorted(ws.vintages.iterdir())
+    ended = outcome(retrain.fn(str(ws.root)))
+    assert (ended["state"], ended["model_id"], ended["missing"]) == ("Incomplete", "bright", lost)
+    assert ended["why"].endswith("but it has counted no day of east")
+    assert ws.current_model.read_text().strip() == "bright"
+    assert sorted(ws.vintages.iterdir()) == published
+
+    # A day whose footage is gone is told of, and keeps no better model away.
+    shutil.rmtree(ws.model("brighter"))
+
+    def all_but_a_day(root: str, days: dict[str, list[str]], model_id: str) -> Any:
+        return submitted(root, {**days, "east": days["east"][1:]}, model_id)
+
+    monkeypatch.setattr(_days, "submitted", all_but_a_day)
+    ended = outcome(retrain.fn(str(ws.root)))
+    assert (ended["state"], ended["model_id"], ended["missing"]) == ("Incomplete", "brighter", lost)
+
+
 def test_a_drifting_day_opens_one_audit_batch_a_week(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,6 +135,20 @@ def test_a_draw_writes_strips_and_tasks_and_twice_is_once(filmed):
     assert drawn > {row["window_id"] for row in rows}
 
 
+def test_what_people_filled_in_stays_when_more_is_drawn(filmed):
+    audit.draw(filmed, "kept", 3, seed=1)
+    sheet = filmed.root / "audits" / "kept" / "to_fill.csv"
+    filled = sheet.read_bytes().replace(b",,", b",ann,4").rstrip(b"\n")  # as an editor leaves it
+    sheet.write_bytes(filled)
+    audit.draw(filmed, "kept", 3, seed=1)
+    assert sheet.read_bytes() == filled
+    audit.draw(filmed, "kept", 9, seed=2)
+    lines = sheet.read_text().splitlines()
+    assert sheet.read_bytes().startswith(filled + b"\n")
+    assert len(lines) == 1 + 9
+    assert [line for line in lines if line.endswith(",ann,4")] == filled.decode().splitlines()[1:]
+
+
 def test_the_command(filmed):
     from click.testing import CliRunner
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import xml.etree.ElementTree as ET
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labeling import tasks
+from labeling.client import LabelStudio
 from pipeline.domain import LABELS
+from pipeline.errors import InputError
 
 ROW = {"frame_id": "f1", "camera_id": "gate", "zone": "out", "batch": "b", "offset_s": 1.0}
 
@@ -47,6 +50,7 @@ def test_votes_the_latest_of_each_worker_without_skips():
             annotation(2, {"id": 8}, "cant_tell", "2026-03-02T10:00:00Z"),
             annotation(4, 9, "truck", "2026-03-02T10:00:00Z", was_cancelled=True),
             annotation(5, 9, None, "2026-03-02T10:00:00Z"),
+            annotation(6, None, "truck", "2026-03-02T10:00:00Z"),  # their account was deleted
         ]
     }
     assert tasks.votes_of(task, {7: "ann"}) == [
@@ -77,3 +81,8 @@ def test_choice_and_back(label):
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.none()), max_size=3))
 def test_foreign_results_are_no_votes(result):
     assert tasks.choice_of(result) is None
+
+
+def test_an_address_that_is_none_is_named():
+    with pytest.raises(InputError, match=r"bad Label Studio address 'http://studio:80a'"):
+        LabelStudio("http://studio:80a", "key")

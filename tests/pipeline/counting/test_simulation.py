@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.counting.simulation import CI_CELLS, GRID, Setting, rates, run_grid, simulate
+from pipeline.errors import InputError
 
 DAYS = 30
 
@@ -56,3 +57,9 @@ def test_five_trucks_a_day_behind_a_poor_classifier_are_refused() -> None:
     (row,) = run_grid(days=6, cells=refused, workers=1)
     assert row["refused"] >= 0.8
     assert row["bias"] is None
+
+
+@pytest.mark.parametrize("cells", ["nosuch", 10_000])
+def test_a_cell_that_is_not_there_is_named(cells: str | int) -> None:
+    with pytest.raises(InputError, match=f"there is no cell {cells!r}"):
+        run_grid(2, cells, 0)
