@@ -31,6 +31,7 @@ from pipeline.domain import Span
 
 _DRIFT_Z = 3.5
 _FILLED = 0.005
+_MUCH_UNSEEN = 0.02
 
 
 def count_day(
@@ -134,7 +135,7 @@ def _movement(
         lines.append((reason or _why(coverage, params), None))
     value, lo, hi = made or (None, None, None)
     lines.append(("truck_count", value))
-    quality = _quality(group, made is not None, filled, mean)
+    quality = _quality(group, made is not None, filled, mean, coverage)
     rows = _hourly(hours, seen + filled, value, variance, held, wanted, params)
     prevalences = [one.prevalence for one in group if one.prevalence is not None]
     methods = [one.method for one in group]
@@ -194,13 +195,17 @@ def _arithmetic(
     return lines
 
 
-def _quality(group: Sequence[ZoneResult], made: bool, filled: Floats, mean: float) -> Quality:
+def _quality(
+    group: Sequence[ZoneResult], made: bool, filled: Floats, mean: float, coverage: float
+) -> Quality:
     """Grade a row."""
     if not made:
         return "insufficient"
     if any(_drifted(one) for one in group):
         return "drift"
-    return "estimated" if filled.sum() > _FILLED * max(mean, 1.0) else "ok"
+    # Few trucks seen in part of the time fill the rest with next to none: that is an estimate, too.
+    much = filled.sum() > _FILLED * max(mean, 1.0)
+    return "estimated" if much or 1 - coverage > _MUCH_UNSEEN else "ok"
 
 
 def _drifted(one: ZoneResult) -> bool:

@@ -19,6 +19,8 @@ def truck_interval(
     (90.0, 110.0)
     >>> truck_interval(37.02, 0.01, 37.0)
     (37.0, 37.0)
+    >>> truck_interval(0.0, 1.0, 0.0)
+    (0.0, 2.0)
     """
     z = NormalDist().inv_cdf(0.5 + level / 2)
     if variance <= 0:
@@ -30,6 +32,8 @@ def truck_interval(
     else:
         shape = max(rest * rest / variance, 0.05)
         low, high = (mean - rest + rest * _wilson_hilferty(shape, side) for side in (-z, z))
+        if rest < sd / 2:  # next to nothing expected is not next to nothing possible
+            high = max(high, mean + z * sd)
     return max(float(round(low)), 0.0), max(float(round(high)), 0.0)
 
 

@@ -317,9 +317,10 @@ def _fill(
     Each hour's rate is the profile's, shrunk towards what the hour itself showed; the hours' own
     relative variance was learned with the rates. Unseen trucks are Poisson given the rate.
     """
-    trucks, known = float(seen.sum()), fit.known
+    trucks = float(seen.sum())
+    known = fit.known if trucks >= 0.5 else 1.0  # where none was seen there is none to be unsure of
     exposure = float(np.sum(shape * seen_s))
-    gap = unseen_s.sum() / max(seen_s.sum(), 1.0)
+    gap = float(np.sum(shape * unseen_s)) / max(exposure, 1e-9)
     scale = trucks / max(exposure, 1e-9)
     expected = shape * scale * seen_s
     prior = 1 / max(fit.spread, 1e-6)

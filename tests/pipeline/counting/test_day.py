@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pipeline.counting import Classifier, CountParams, Dwell, ZoneScores, count_day
+from pipeline.counting import (
+    Classifier,
+    CountParams,
+    Dwell,
+    PastHour,
+    ZoneScores,
+    count_day,
+    learn_profile,
+)
 
 JUDGE = Classifier(0.2, tp=480, fn=20, fp=10, tn=1490)
 
@@ -45,6 +55,33 @@ def test_no_truck_is_zero_not_none() -> None:
     assert row.lo == 0.0
     assert row.hi is not None
     assert row.hi <= 1.0
+
+
+def test_half_a_day_without_a_truck_does_not_say_that_there_was_none() -> None:
+    """No truck in 12 hours: up to three in 12 others is within 95% (e^-3 = 5%)."""
+    scores = zone(np.zeros(12 * 3600, dtype=bool), 1.0)
+    seen, day = [(0.0, 12 * 3600.0)], [(0.0, 24 * 3600.0)]
+    (row,) = count_day([scores], seen, day, hours(), JUDGE).movements
+    assert row.hi is not None
+    assert (row.truck_count, row.lo) == (pytest.approx(0.0, abs=0.1), 0.0)
+    assert 1.0 <= row.hi <= 4.0
+    assert row.quality == "estimated"
+
+
+def test_a_quiet_night_tells_nothing_of_a_busy_day() -> None:
+    past = [
+        PastHour("out", h, 3600.0, 10.0 if 6 <= h < 18 else 0.02)
+        for _ in range(28)
+        for h in range(24)
+    ]
+    scores = zone(np.zeros(12 * 3600, dtype=bool), 1.0)
+    night = [(0.0, 6 * 3600.0), (18 * 3600.0, 24 * 3600.0)]
+    scores = replace(scores, at_s=np.where(scores.at_s < 21_600, scores.at_s, scores.at_s + 43_200))
+    (row,) = count_day(
+        [scores], night, [(0.0, 86_400.0)], hours(), JUDGE,
+        profile=learn_profile(past), hour_of_week=range(24),
+    ).movements  # fmt: skip
+    assert (row.truck_count, row.quality) == (None, "insufficient")
 
 
 def test_a_dark_camera_is_none_not_zero() -> None:

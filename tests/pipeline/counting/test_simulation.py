@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.counting.simulation import CI_CELLS, GRID, Setting, rates, run_grid, simulate
+from pipeline.counting.simulation import (
+    CI_CELLS,
+    GRID,
+    Setting,
+    one_day,
+    rates,
+    run_grid,
+    simulate,
+)
 from pipeline.errors import InputError
 
 DAYS = 30
@@ -50,6 +58,16 @@ def test_bias_is_small_and_intervals_hold(cell: int) -> None:
     assert abs(row["bias"]) <= allowed + 2.6 * row["bias_se"]
     assert row["coverage"] >= 0.93 - 2.6 * math.sqrt(0.93 * 0.07 / DAYS)
     assert row["width_ratio"] < 3.5
+
+
+def test_few_trucks_in_half_a_day_are_told_with_their_doubt() -> None:
+    """Three a day, half of it seen: often none is, and the rest is anyone's guess."""
+    setting = Setting(3, 5, 1, 0.99, 0.999, 0.52)
+    days = np.array([one_day(setting, [9, 5 * i + 1]) for i in range(40)])
+    made = days[~np.isnan(days[:, 1])]
+    held = (made[:, 2] <= made[:, 0]) & (made[:, 0] <= made[:, 3])
+    assert len(made) >= 36
+    assert held.mean() >= 0.93 - 2.6 * math.sqrt(0.93 * 0.07 / len(made))
 
 
 def test_five_trucks_a_day_behind_a_poor_classifier_are_refused() -> None:
