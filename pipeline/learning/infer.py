@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline import localtime, sampling, store, view
+from pipeline import exposure, localtime, sampling, store, view
 from pipeline.footage import video
 from pipeline.learning import cards, engines, pictures
 from pipeline.learning.calibration import Calibration
@@ -196,42 +195,45 @@ def _day_tables(
     model_id: str,
     parts: _Parts,
 ) -> Iterator[pa.Table]:
-    """Yield the scores of each block of each clip, each instant once."""
+    """Yield the scores of each block of each clip, each instant once.
+
+    A clip speaks of what it truly saw, the earlier of two first: where one is frozen, another that
+    overlaps it is heard.
+    """
     span = localtime.day_span(day, camera.timezone)
-    seen_until = -np.inf
+    taken: tuple[Span, ...] = ()
     for clip in sorted(clips, key=lambda c: (c["started_at"], c["clip_id"])):
         if clip["status"] == "quarantined":
             continue
-        last = seen_until
-        for table in _clip_tables(ws, camera, clip, span, seen_until, scorer, model_id, parts):
-            yield table
-            latest = pc.max(table["captured_at"]).as_py()
-            last = max(last, latest.timestamp()) if latest is not None else last
-        seen_until = last
+        own = exposure.shift(
+            ((s["start_s"], s["end_s"]) for s in clip["covered"]), clip["started_at"].timestamp()
+        )
+        free = exposure.intersection(exposure.subtract(own, taken), [span])
+        yield from _clip_tables(ws, camera, clip, free, scorer, model_id, parts)
+        taken = exposure.union(taken, own)
 
 
 def _clip_tables(
     ws: Workspace,
     camera: Camera,
     clip: dict[str, Any],
-    day: Span,
-    after: float,
+    free: Sequence[Span],
     scorer: Scorer,
     model_id: str,
     parts: _Parts,
 ) -> Iterator[pa.Table]:
-    """Score one clip block by block, at instants inside ``day`` and later than ``after``."""
+    """Score one clip block by block, at instants inside ``free`` (POSIX seconds)."""
     start, clip_id = clip["started_at"].timestamp(), clip["clip_id"]
     size = (clip["width_px"], clip["height_px"])
     crops = {zone.name: view.Crop.of(zone, *size) for zone in camera.zones}
     stretches = view.blocks(clip["duration_s"])
     path = ws.root / clip["uri"]
     wanted, quiet = _plan(camera, clip, path, stretches)
+    # A microsecond of slack, so that clips that follow on each other neither skip nor repeat one.
+    edges = np.array(free, dtype=np.float64).ravel() - 1e-6
 
     def belongs(offsets: NDArray[np.float64]) -> NDArray[np.bool_]:
-        at = start + offsets
-        # A microsecond of slack: an overlapping clip must not repeat the very last instant.
-        return np.asarray((at >= day[0]) & (at < day[1]) & (at > after + 1e-6))
+        return np.asarray(np.searchsorted(edges, start + offsets, side="right") % 2 == 1)
 
     wanted = wanted[belongs(wanted)]
     for number, stretch in enumerate(stretches):

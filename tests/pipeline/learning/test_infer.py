@@ -54,9 +54,9 @@ def _workspace(root, clips, timezone="UTC", hz=2.0):
             "reason": "",
             "timebase": "container",
             "content_hash": "",
-            "covered": [],
+            "covered": [{"start_s": a, "end_s": b} for a, b in (more or [[(0.0, n / 25)]])[0]],
         }
-        for i, (path, start, n, status) in enumerate(clips)
+        for i, (path, start, n, status, *more) in enumerate(clips)
     ]
     table = store.table_of(rows, schemas.CLIPS)
     store.write_table(ws.clips("gate", DAY), table, schemas.CLIPS)
@@ -101,6 +101,24 @@ def test_overlapping_clips_speak_once_and_quarantined_ones_not_at_all(tmp_path, 
     assert len(left) == 12  # six seconds, twice a second
     assert left.groupby("clip_id").size().to_dict() == {"clip0": 8, "clip1": 4}
     assert (left["captured_at"].sort_values().diff().dropna() > dt.timedelta(seconds=0.4)).all()
+
+
+def test_where_a_clip_is_frozen_one_that_overlaps_it_is_heard(tmp_path, make_clip, scorer):
+    clip = make_clip("a.mp4", n=100)
+    ws, camera = _workspace(
+        tmp_path,
+        [
+            (clip, NOON, 100, "partial", [(0.0, 1.0), (3.0, 4.0)]),
+            (clip, NOON + dt.timedelta(seconds=0.5), 100, "ok"),
+        ],
+    )
+    infer.infer_day(ws, camera, DAY, "m")
+
+    left = _offsets(ws).sort_values("captured_at")
+    at = (left["captured_at"] - NOON).dt.total_seconds()
+    # 4.5 s twice a second; the first clip's seconds 1 to 3, and what comes after it, by the second.
+    assert at.to_list() == pytest.approx([0.5 * i for i in range(9)], abs=0.021)
+    assert left["clip_id"].to_list() == ["clip0"] * 2 + ["clip1"] * 4 + ["clip0"] * 2 + ["clip1"]
 
 
 def test_only_instants_of_the_local_day(tmp_path, make_clip, scorer):
