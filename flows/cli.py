@@ -62,16 +62,21 @@ def record(context: Context, cameras: tuple[str, ...], for_s: float | None) -> t
 
 
 @command(cli, "ingest")
+@click.option("--forget", is_flag=True, help="Take out clips whose files are gone, too.")
 @over_days
 def ingest(
-    context: Context, cameras: tuple[str, ...], first: dt.date | None, last: dt.date | None
+    context: Context,
+    forget: bool,
+    cameras: tuple[str, ...],
+    first: dt.date | None,
+    last: dt.date | None,
 ) -> tuple[Result, str]:
     """Decode and check footage; write clips/, quarantining bad clips with a reason."""
     from pipeline.ingest import ingest
 
     check_days(first, last)
     chosen = context.registry.chosen(cameras)
-    report = ingest(context.ws, context.registry, chosen, first, last)
+    report = ingest(context.ws, context.registry, chosen, first, last, forget=forget)
     return report.as_dict(), report.as_text()
 
 

@@ -59,13 +59,18 @@ def _blocks(
     first_day: dt.date | None,
     last_day: dt.date | None,
 ) -> list[Block]:
-    """List the blocks of a camera's usable clips, by time; footage filmed twice counts once."""
+    """List the blocks of a camera's usable clips within its schedule, by time.
+
+    Footage filmed twice counts once.
+    """
     from pipeline.view import blocks
 
     days = ws.days("clips", camera_id)
     days = [d for d in days if (first_day or d) <= d <= (last_day or d)]
     timezone = known.camera(camera_id).timezone
-    wanted = exposure.union([localtime.day_span(d, timezone) for d in days])
+    wanted = exposure.union(
+        *(localtime.scheduled_spans(known.camera(camera_id, d), d) for d in days)
+    )
     found: list[Block] = []
     taken: tuple[Span, ...] = ()
     for clip in _clips(ws, camera_id, days):

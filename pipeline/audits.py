@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import localtime, schemas, store
+from pipeline import exposure, localtime, schemas, store
 from pipeline.domain import Span
 
 if TYPE_CHECKING:
@@ -76,13 +76,33 @@ def debiased(
 
 
 def _known(ws: Workspace, camera: Camera, day: dt.date) -> Iterator[tuple[dt.date, Row]]:
-    """Yield the camera's windows up to ``day``, each with its local day."""
+    """Yield the camera's windows up to ``day``, each with its local day.
+
+    The counts hold scheduled time only, so a window that reaches out of it corrects nothing. One
+    that several campaigns have drawn is one window, counted by the people of all.
+    """
+    found: dict[tuple[str, str], Row] = {}
     for path in tables(ws):
         for row in store.read_table(path, schemas.AUDIT).to_pylist():
             if row["camera_id"] == camera.id:
-                local = localtime.local_day(row["started_at"], camera.timezone)
-                if camera.valid_from <= local <= day:
-                    yield local, row
+                key = row["window_id"], row["movement"]
+                found[key] = _pooled(found[key], row) if key in found else row
+    for row in found.values():
+        local = localtime.local_day(row["started_at"], camera.timezone)
+        span = row["started_at"].timestamp(), row["ended_at"].timestamp()
+        scheduled = exposure.intersection([span], localtime.scheduled_spans(camera, local))
+        if (
+            camera.valid_from <= local <= day
+            and exposure.seconds(scheduled) > span[1] - span[0] - 1
+        ):
+            yield local, row
+
+
+def _pooled(one: Row, other: Row) -> Row:
+    """Return one window as counted by the workers of two tables."""
+    n, more = one["n_workers"], other["n_workers"]
+    mean = (n * one["truck_count"] + more * other["truck_count"]) / (n + more)
+    return {**one, "truck_count": mean, "n_workers": n + more}
 
 
 def _windows(

@@ -8,7 +8,7 @@ order, because each may lean on those before it and on none after it.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import aim, audits, cores, exposure, localtime, schemas, stays, store
 from pipeline.domain import Camera, Span
-from pipeline.errors import NotFoundError
+from pipeline.errors import FootageError, NotFoundError
 from pipeline.progress import track
 
 if TYPE_CHECKING:
@@ -117,29 +117,66 @@ def covered_spans(rows: Iterable[Row]) -> tuple[Span, ...]:
 def infer_days(
     ws: Workspace, registry: Registry, days: Sequence[CameraDay], model_id: str
 ) -> list[Path]:
-    """Score each camera-day that has clips, on as many processes as help; return the files."""
+    """Score each camera-day that has clips, on as many processes as help; return the files.
+
+    Raises:
+        FootageError: clips that passed ingest are gone or cannot be decoded any more; all days but
+            those are scored.
+    """
+    lost = _score(ws, days, model_id)
+    _tell_of(lost, len(days))
+    with_clips = [d for d in days if ws.clips(d.camera.id, d.day).is_file()]
+    return [ws.scores(d.camera.id, d.day, model_id) for d in with_clips]
+
+
+def _score(
+    ws: Workspace, days: Sequence[CameraDay], model_id: str
+) -> dict[tuple[str, dt.date], str]:
+    """Score what is not scored yet; return, by camera and day, why some cannot be."""
     from pipeline.learning.infer import is_scored
 
     with_clips = [d for d in days if ws.clips(d.camera.id, d.day).is_file()]
     wanting = [d for d in with_clips if not is_scored(ws, d.camera, d.day, model_id)]
-    for _ in cores.each(partial(_infer_day, ws, model_id), wanting, "infer"):
-        pass
-    return [ws.scores(d.camera.id, d.day, model_id) for d in with_clips]
+    done = cores.each(partial(_infer_day, ws, model_id), wanting, "infer")
+    return {(wanting[i].camera.id, wanting[i].day): why for i, why in done if why}
 
 
-def _infer_day(ws: Workspace, model_id: str, camera_day: CameraDay) -> None:
+def _infer_day(ws: Workspace, model_id: str, camera_day: CameraDay) -> str:
+    """Score a camera-day; return why it cannot be, nothing where it is."""
     from pipeline.learning.infer import infer_day
 
-    infer_day(ws, camera_day.camera, camera_day.day, model_id, threads=1)
+    try:
+        infer_day(ws, camera_day.camera, camera_day.day, model_id, threads=1)
+    except FootageError as error:
+        return str(error)
+    return ""
+
+
+def _tell_of(lost: Mapping[tuple[str, dt.date], str], days: int) -> None:
+    """Raise what cannot be scored as one error."""
+    if lost:
+        camera_id, day = min(lost)
+        raise FootageError(
+            f"{len(lost)} of {days} camera-day(s) cannot be scored, such as {camera_id} {day}: "
+            f"{lost[camera_id, day]}",
+            "The others are done; bring its footage back, or leave it out (--from, --to).",
+        )
 
 
 def count_days(
     ws: Workspace, registry: Registry, days: Sequence[CameraDay], model_id: str
 ) -> list[Row]:
-    """Count each camera-day, scoring first where scores are missing; return the daily rows."""
-    infer_days(ws, registry, days, model_id)
+    """Count each camera-day, scoring first where scores are missing; return the daily rows.
+
+    Raises:
+        FootageError: as :func:`infer_days`; all days but those are counted.
+    """
+    lost = _score(ws, days, model_id)
     in_order = sorted(days, key=lambda d: (d.camera.id, d.day))
-    return [row for d in track(in_order, "count") for row in count_day(ws, d, model_id)]
+    countable = [d for d in in_order if (d.camera.id, d.day) not in lost]
+    rows = [row for d in track(countable, "count") for row in count_day(ws, d, model_id)]
+    _tell_of(lost, len(days))
+    return rows
 
 
 def count_day(ws: Workspace, camera_day: CameraDay, model_id: str) -> list[Row]:

@@ -20,11 +20,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import aim, localtime, schemas, store
 from pipeline.domain import Camera, Clip
+from pipeline.errors import FootageError
+from pipeline.footage.containers import probe
 from pipeline.footage.halfway import State
 from pipeline.footage.verify import Verification, nurseries, to_json, verification, verify
 from pipeline.footage.view_change import look_of
@@ -41,6 +44,8 @@ RULES = 5  # raise it when verification judges differently: cached results of ot
 UNPLACED_AT = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".ts", ".wmv", ".asf")
 
+_DARK_DAYS = 366  # a longer silence between two clips is not a dark camera's
+_LONGEST = dt.timedelta(days=1)  # no clip reaches further
 NAMED_WITHIN = dt.timedelta(seconds=5)  # how far a recording's name may be from its true start
 
 _CHUNK_BYTES = 1 << 20
@@ -104,8 +109,13 @@ def ingest(
     first_day: dt.date | None = None,
     last_day: dt.date | None = None,
     on_progress: Callable[[Clip], None] | None = None,
+    *,
+    forget: bool = False,
 ) -> Report:
     """Bring the clips tables up to date with the footage.
+
+    Clips whose files are gone (deleted to make room, a disk not mounted) stay known, so that what
+    was counted and published stands.
 
     Args:
         ws: the workspace; sources are relative to its root.
@@ -114,6 +124,7 @@ def ingest(
         first_day: first camera-local day; None: wherever the footage begins.
         last_day: last camera-local day, included; None: wherever the footage ends.
         on_progress: called with every clip as its result comes.
+        forget: take out clips whose files are gone, too: their days are counted without them.
 
     Raises:
         NotFoundError: an unknown camera.
@@ -133,7 +144,14 @@ def ingest(
         found, events = aim.trusted(ws, entries, found, first_day, last_day)
         remarks += [event.remark() for event in events]
         clips += found
-        days += _write_days(ws, entries, found, first_day, last_day)
+        gone = [] if forget else _gone(ws, camera_id, files, found, first_day, last_day)
+        if gone:
+            remarks.append(
+                f"{camera_id}: {len(gone)} clip(s) whose files are gone stay known (--forget)"
+            )
+        written, told = _write_days(ws, entries, [*found, *gone], first_day, last_day)
+        days += written
+        remarks += told
         _distrust_later(ws, entries, events, last_day)
     return Report(tuple(clips), decoded, days, tuple(remarks))
 
@@ -263,7 +281,8 @@ def _within(
 ) -> list[FootageFile]:
     """Keep the files that may touch the days asked for, and those without a day.
 
-    The latest one that starts before the first day may reach into it, so it is kept.
+    Of the day before, those are kept whose header says that they reach over midnight, and the
+    latest of all in any case.
     """
     before: list[FootageFile] = []
     kept: list[FootageFile] = []
@@ -273,10 +292,22 @@ def _within(
             continue
         day = localtime.local_day(file.started_at, file.camera.timezone)
         if first_day is not None and day < first_day:
-            before = [file]
+            before = [one for one in before if _reaches(one, first_day)] + [file]
         elif last_day is None or day <= last_day:
             kept.append(file)
     return before + kept
+
+
+def _reaches(file: FootageFile, day: dt.date) -> bool:
+    """Tell whether a file from shortly before a local day reaches into it, by its header."""
+    start = localtime.day_bounds(day, file.camera.timezone)[0]
+    if file.started_at is None or file.refused or start - file.started_at > _LONGEST:
+        return False
+    try:
+        duration_s = probe(file.path).duration_s
+    except FootageError:
+        return False
+    return duration_s is None or file.started_at + dt.timedelta(seconds=duration_s) > start
 
 
 def _verified(
@@ -409,8 +440,11 @@ def _write_days(
     clips: Sequence[Clip],
     first_day: dt.date | None,
     last_day: dt.date | None,
-) -> int:
-    """Write a table for every day asked for, also where it has no clip; return how many."""
+) -> tuple[int, list[str]]:
+    """Write a table for every day asked for, also where it has no clip.
+
+    Return how many, and remarks: one clip of a clock that was reset makes no years of dark days.
+    """
     camera = entries[-1]
     by_day: dict[dt.date, list[Clip]] = {}
     for clip in clips:
@@ -420,13 +454,46 @@ def _write_days(
     known = sorted({*by_day, *ws.days("clips", camera.id)})
     first, last = first_day or min(known, default=None), last_day or max(known, default=None)
     days = localtime.days_between(first, last) if first and last else []
+    remarks = []
+    if first_day is None:
+        for before, after in pairwise(day for day in known if last and day <= last):
+            if (after - before).days > _DARK_DAYS:
+                days = [day for day in days if not before < day < after]
+                remarks.append(
+                    f"{camera.id}: nothing between {before} and {after}, too long for a dark "
+                    "camera: those days get no tables"
+                )
     for day in days:
         _write(ws.clips(camera.id, day), by_day.get(day, []))
     unplaced = [clip for clip in clips if clip.started_at == UNPLACED_AT]
     path = ws.root / "clips" / camera.id / "unplaced.parquet"
     if unplaced or path.is_file():
         _write(path, unplaced)
-    return len(days)
+    return len(days), remarks
+
+
+def _gone(
+    ws: Workspace,
+    camera_id: str,
+    files: Sequence[FootageFile],
+    found: Sequence[Clip],
+    first_day: dt.date | None,
+    last_day: dt.date | None,
+) -> list[Clip]:
+    """Return the clips of the days asked for that are known, but whose files are gone.
+
+    One that is there under another name is not gone, nor is one that is no longer asked for.
+    """
+    here = {clip.uri for clip in found} | {uri_of(ws, file.path) for file in files}
+    contents = {clip.content_hash for clip in found}
+    gone: dict[str, Clip] = {}
+    for day in ws.days("clips", camera_id):
+        if (first_day or day) <= day <= (last_day or day):
+            for row in store.read_table(ws.clips(camera_id, day), schemas.CLIPS).to_pylist():
+                there = row["uri"] in here or row["content_hash"] in contents
+                if not there and not (ws.root / row["uri"]).exists():
+                    gone[row["clip_id"]] = _clip_of(row)
+    return list(gone.values())
 
 
 def _distrust_later(

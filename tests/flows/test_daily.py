@@ -64,3 +64,21 @@ def test_a_day_that_is_not_over_is_refused_before_anything_starts(world: Path) -
     assert done.stdout == ""
     assert time.perf_counter() - started < 15
     assert not (world / "clips").exists()
+
+
+def test_a_day_whose_footage_is_gone_is_named_and_the_others_are_counted(world: Path) -> None:
+    from pipeline import cameras, daily
+    from pipeline.errors import FootageError
+    from pipeline.ingest import ingest
+    from pipeline.store import Workspace
+
+    ws = Workspace(world)
+    registry = cameras.load(ws.cameras_toml)
+    ingest(ws, registry)
+    (lost,) = (world / "footage" / "west").glob("2026-03-03*")
+    lost.unlink()
+    days = daily.camera_days(ws, registry)
+    with pytest.raises(FootageError, match=r"1 of 6 .* as west 2026-03-03: .* is not a file"):
+        daily.count_days(ws, registry, days, "bright")
+    counted = [d for d in days if ws.counts(d.camera.id, d.day, "bright").is_file()]
+    assert [(d.camera.id, str(d.day)) for d in days if d not in counted] == [("west", "2026-03-03")]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import tomllib
 
 import numpy as np
 import pytest
 import simplejpeg
 
 from flows.cli import cli
-from labeling import campaign
+from labeling import blocks, campaign
 from labeling.sample import _repeats, frame_id, sample
 from labeling.selection import RANDOM_SHARE, Motion
+from pipeline import cameras, exposure
 from pipeline.errors import InputError, NotFoundError
 
 
@@ -114,3 +116,12 @@ def test_wrong_input_is_named(filmed):
     with pytest.raises(InputError, match="--n 0"):
         sample(filmed, "bad", 0)
     assert not filmed.campaign_frames("bad").exists()
+
+
+def test_only_what_is_scheduled_is_drawn(filmed):
+    """Filmed from noon: two minutes of the second, one of the third."""
+    told = tomllib.loads(filmed.cameras_toml.read_text())
+    for schedule, seconds in ((["00:00", "24:00"], 180.0), (["12:01", "12:02"], 60.0)):
+        told["camera"][0]["schedule"] = [schedule]
+        found = blocks._blocks(filmed, cameras.parse(told), "gate", None, None)
+        assert sum(exposure.seconds(b.spans) for b in found) == pytest.approx(seconds, abs=0.5)

@@ -76,6 +76,25 @@ def test_a_days_own_windows_correct_it(counted) -> None:
     assert found.arithmetic[-2] == ("corrected by 12 audit windows", pytest.approx(12.0))
 
 
+def test_a_window_of_two_campaigns_is_one_counted_by_the_people_of_both(counted) -> None:
+    annotate(counted, [window(k, 3) for k in range(12)])
+    annotate(counted, [window(k, 6, n_workers=1) for k in range(12)], "more")
+    found = debiased(counted, result())
+    # (2 x 3 + 1 x 6) / 3 = 4 trucks in each of twelve windows
+    assert (found.truck_count, found.lo, found.hi) == (48.0, 48.0, 48.0)
+    assert found.arithmetic[-2][0] == "corrected by 12 audit windows"
+
+
+def test_windows_outside_the_schedule_correct_nothing(counted, camera_entry) -> None:
+    """The count holds noon to one o'clock; people also counted in the hour before."""
+    noon = {"schedule": [["12:00", "13:00"]]}
+    counted.registry = parse({"camera": [camera_entry(**noon)]})
+    annotate(counted, [window(k, 3) for k in range(-12, 12)])
+    found = debiased(counted, result())
+    assert found.truck_count == pytest.approx(36.0)
+    assert found.arithmetic[-2][0] == "corrected by 12 audit windows"
+
+
 def test_windows_of_later_days_and_of_another_aim_are_not_known(counted, camera_entry) -> None:
     annotate(counted, [window(k, 3, days=1) for k in range(12)])
     assert debiased(counted, result()).method == "events"

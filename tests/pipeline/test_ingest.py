@@ -219,3 +219,54 @@ def test_clip_ids_are_safe_and_tell_folders_apart() -> None:
     assert clip_id("a/x.mp4") != clip_id("b/x.mp4")
     for uri in ("a/../é x;rm.mp4", "a/....mp4", "a/" + "y" * 300 + ".ts"):
         store.checked_name(clip_id(uri), "clip")
+
+
+def test_clips_whose_files_are_gone_stay_known_until_they_are_to_be_forgotten(
+    ws: Workspace, make_clip: MakeClip
+) -> None:
+    """Footage is deleted to make room, or its disk is not there: what was seen was seen."""
+    first = _put(ws, make_clip("a.mp4"), "2026-03-28T100000+0000.mp4")
+    _put(ws, make_clip("b.mp4", n=60), "2026-03-28T110000+0000.mp4")
+    kept = _put(ws, make_clip("c.mp4", n=70), "2026-03-29T100000+0000.mp4")
+    ingest(ws, _registry())
+    days = [dt.date(2026, 3, 28), _DAY]
+    before = [_rows(ws, day) for day in days]
+    first.unlink()
+    for over in ((None, None), (days[0], days[0])):
+        report = ingest(ws, _registry(), (), *over)
+        assert report.remarks == ("gate: 1 clip(s) whose files are gone stay known (--forget)",)
+        assert [_rows(ws, day) for day in days] == before
+    # Moved, it is there under its new name only; taken out of the camera, it is forgotten.
+    kept.rename(kept.with_name("2026-03-29T100001+0000.mp4"))
+    ingest(ws, _registry())
+    assert [row["started_at"].second for row in _rows(ws, _DAY)] == [1]
+    ingest(ws, _registry(source="footage/gate/2026-03-29*"))
+    assert [row["clip_id"] for row in _rows(ws, days[0])] == [before[0][0]["clip_id"]]
+    ingest(ws, _registry(), forget=True)
+    assert [row["clip_id"] for row in _rows(ws, days[0])] == [before[0][1]["clip_id"]]
+
+
+def test_one_clip_of_a_clock_that_was_reset_makes_no_years_of_dark_days(
+    ws: Workspace, make_clip: MakeClip
+) -> None:
+    for start in ("2020-01-01T000003+0000", "2026-03-27T120000+0000", "2026-03-29T120000+0000"):
+        _put(ws, make_clip("a.mp4"), f"{start}.mp4")
+    report = ingest(ws, _registry())
+    assert [str(day) for day in ws.days("clips", "gate")] == [
+        "2020-01-01", "2026-03-27", "2026-03-28", "2026-03-29",
+    ]  # fmt: skip
+    assert report.days == 4
+    assert report.remarks[0].startswith("gate: nothing between 2020-01-01 and 2026-03-27, too long")
+
+
+def test_a_small_file_hides_no_clip_that_reaches_over_midnight(
+    ws: Workspace, make_clip: MakeClip
+) -> None:
+    # In Berlin midnight is 23:00 UTC: the first clip's last second belongs to the 29th.
+    _put(ws, make_clip("a.mp4", n=100), "2026-03-28T225957+0000.mp4")
+    (ws.root / "footage" / "gate" / "2026-03-28T225958+0000.mp4").write_bytes(b"")
+    _put(ws, make_clip("b.mp4", n=5), "2026-03-28T225959+0000.mp4")
+    ingest(ws, _registry())
+    (whole,) = _rows(ws, _DAY)
+    ingest(ws, _registry(), (), _DAY, _DAY)
+    assert _rows(ws, _DAY) == [whole]
