@@ -190,7 +190,9 @@ def features(totals: SiteTotals, open_days: NDArray[np.bool_], state: KnownSite)
         **_means(totals, upto, 5),
         **_means(totals, upto, 20),
         "change_year": _change_year(x, upto, day),
-        "change_weekday": _ratio(x[day], _mean(x[[d for d in _weeks_before(day) if d >= 0]], 2)),
+        "change_weekday": _ratio(
+            x[day], _mean(x[[d for d in _weeks_before(day) if d >= 0 and open_days[d]]], 2)
+        ),
         "robust_z": robust_z(x[counted[:-1]][-Z_DAYS:], x[day]),
         "adjusted_level": adjusted_level(x[: day + 1], open_days[: day + 1]),
         "night_share": state.night_share(day),

@@ -160,7 +160,8 @@ def _collect(
 ) -> Counted:
     """Read the counts of ``model_id`` whose local day was over ``by`` that instant.
 
-    Days whose files are byte for byte what their last publication was made from are passed over.
+    Days whose files are byte for byte what their last publication was made from are passed over,
+    and those of which a counting that was killed, or is not done, has written one file of two.
     """
     import pyarrow as pa
 
@@ -179,16 +180,37 @@ def _collect(
         now: Noted = {"counts": digest(days_file), "hours": digest(hours_file), "model": model_id}
         if now.items() <= noted.get((camera_id, day), {}).items():
             continue
-        digests[camera_id, day] = now
-        daily.append(store.table_from(days_file, schemas.COUNTS, days_path))
+        of_day = store.table_from(days_file, schemas.COUNTS, days_path)
+        hours = schemas.HOURLY.empty_table()
         if hours_file:
-            hourly.append(store.table_from(hours_file, schemas.HOURLY, hours_path))
+            hours = store.table_from(hours_file, schemas.HOURLY, hours_path)
+            if not _add_up(of_day, hours):
+                note(f"{camera_id} {day} left out: its hours are not its day's; count it again")
+                continue
+        digests[camera_id, day] = now
+        daily.append(of_day)
+        hourly.append(hours)
     return Counted(
         _without_nan(pa.concat_tables(daily)),
         _without_nan(pa.concat_tables(hourly)),
         _days(digests),
         digests,
     )
+
+
+def _add_up(daily: pa.Table, hourly: pa.Table) -> bool:
+    """Tell whether hours are those of the day: each movement's sum is its count, null with null."""
+    sums: dict[str, float | None] = {}
+    for row in hourly.select(["movement", "truck_count"]).to_pylist():
+        before, count = sums.get(row["movement"], 0.0), row["truck_count"]
+        sums[row["movement"]] = None if before is None or count is None else before + count
+    for row in daily.select(["movement", "truck_count"]).to_pylist():
+        total, count = sums.get(row["movement"]), row["truck_count"]
+        if (total is None) != (count is None):
+            return False
+        if total is not None and count is not None and abs(total - count) > 1e-3:
+            return False
+    return True
 
 
 def _days(keys: Iterable[tuple[str, dt.date]]) -> pa.Table:

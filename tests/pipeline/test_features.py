@@ -122,6 +122,15 @@ def test_each_session_has_what_was_known_at_its_open(ws, registry):
     assert rows[4]["as_of"] == dt.datetime(2026, 1, 12, 12, tzinfo=dt.UTC)
 
 
+def test_a_holiday_is_no_weekday_to_compare_with(ws, registry):
+    """Presidents' Day, 16 February 2026, has a fifth of a Monday's trucks."""
+    first, holiday = dt.date(2026, 1, 26), dt.date(2026, 2, 16)
+    days = [first + dt.timedelta(days=i) for i in range(30)]
+    _series(ws, [20 if d == holiday else 100 for d in days], first)
+    changes = {str(r["date"].date()): r["change_weekday"] for r in feature_rows(ws, registry)}
+    assert changes["2026-02-09"] == changes["2026-02-23"] == 0.0
+
+
 def test_a_count_that_comes_after_the_open_waits_for_the_next_session(ws, registry):
     _publish(ws, dt.datetime(2026, 1, 6, 14, 30, tzinfo=dt.UTC), [_row(MONDAY, 10)])
     rows = feature_rows(ws, registry)

@@ -33,7 +33,7 @@ CARD = {
 @pytest.fixture(autouse=True)
 def _unflushed(monkeypatch):
     monkeypatch.setattr(store, "_flush", lambda path: None)
-    monkeypatch.setattr(daily, "infer_days", lambda *_: [])  # the scores are there
+    monkeypatch.setattr(daily, "_score", lambda *_: {})  # the scores are there
 
 
 @pytest.fixture

@@ -111,12 +111,33 @@ def test_hours_that_alone_differ_are_published(counted):
     path = counted.ws.counts_hourly("north-gate", dt.date.fromisoformat(DAY), "m1")
     rows = store.read_table(path, schemas.HOURLY).to_pylist()
     rows[0]["truck_count"] += 1
+    rows[1]["truck_count"] -= 1
     store.write_table(path, store.table_of(rows, schemas.HOURLY), schemas.HOURLY)
     done = counted.publish(T2)
     assert (done.rows, done.path is not None) == (0, True)
-    assert read_hourly_counts(counted.ws.root)["truck_count"].sum() == pytest.approx(41.0)
-    assert read_hourly_counts(counted.ws.root, T1)["truck_count"].sum() == pytest.approx(40.0)
+    first = [
+        read_hourly_counts(counted.ws.root, t)["truck_count"].iloc[:2].tolist() for t in (T1, T2)
+    ]
+    share = 40 / len(rows)
+    assert first == [pytest.approx([share, share]), pytest.approx([share + 1, share - 1])]
     assert counted.publish(T3).path is None
+
+
+def test_hours_of_one_counting_and_a_day_of_another_are_not_published(counted, capsys):
+    """A counting was killed between its two files: what was published before stands."""
+    counted.count(DAY, 40)
+    counted.publish(T1)
+    day = dt.date.fromisoformat(DAY)
+    before = counted.ws.counts("north-gate", day, "m1").read_bytes()
+    counted.count(DAY, 48)
+    after = counted.ws.counts("north-gate", day, "m1").read_bytes()
+    counted.ws.counts("north-gate", day, "m1").write_bytes(before)
+    assert counted.publish(T2).path is None
+    assert f"north-gate {DAY} left out" in capsys.readouterr().err
+    counted.ws.counts("north-gate", day, "m1").write_bytes(after)
+    assert counted.publish(T2).rows == 1
+    assert read_daily_counts(counted.ws.root)["truck_count"].tolist() == [48.0]
+    assert read_hourly_counts(counted.ws.root)["truck_count"].sum() == pytest.approx(48.0)
 
 
 def test_only_what_differs_is_published_again_and_history_stays(counted):
@@ -459,7 +480,7 @@ _COUNTING = textwrap.dedent(
             (hourly, ws.counts_hourly(camera, day, "m1"), schemas.HOURLY),
             (daily, ws.counts(camera, day, "m1"), schemas.COUNTS),
         ):
-            rows = [{**row, "truck_count": float(n)} for row in rows]
+            rows = [{**row, "truck_count": n / len(rows)} for row in rows]
             store.write_table(path, store.table_of(rows, schema), schema)
         done = publish(ws, own)
         assert done.rows == 1, done
@@ -510,7 +531,7 @@ def _publish_at_once(folder, counted_workspace, camera_entry, processes: int, ti
         assert len(table) == 1
         assert table[0]["as_of"] == instant
         # Not mixed: the hours are of the same camera and count as the day.
-        assert {(h["camera_id"], h["truck_count"]) for h in hours} == {
+        assert {(h["camera_id"], round(24 * h["truck_count"], 9)) for h in hours} == {
             (table[0]["camera_id"], table[0]["truck_count"])
         }
         seen[table[0]["camera_id"], table[0]["truck_count"]] += 1
@@ -556,7 +577,7 @@ def _kill_while_publishing(folder, counted_workspace, camera_entry, times: int) 
         assert frame["truck_count"].tolist() == [history[known[-1]]]
         assert frame["as_of"].tolist() == [pd.Timestamp(known[-1])]
         hours = read_hourly_counts(folder)
-        assert set(hours["truck_count"] * (1 if len(known) > 1 else 24)) == {history[known[-1]]}
+        assert set((24 * hours["truck_count"]).round(9)) == {history[known[-1]]}
         assert set(hours["as_of"]) == {pd.Timestamp(known[-1])}
         for path in (counted.ws.daily_counts, counted.ws.hourly_counts):
             assert len(pd.read_parquet(path)) in (1, 24)
