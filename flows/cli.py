@@ -44,7 +44,11 @@ def cameras_group() -> None:
 @command(cameras_group, "check")
 def cameras_check(context: Context) -> tuple[Result, str]:
     """Validate cameras.toml; name the key and the remedy when it is wrong."""
+    from pipeline.exchanges import tradable_from
+
     entries = context.registry.entries
+    for exchange in sorted({c.exchange for c in entries if c.exchange}):
+        tradable_from(exchange, dt.datetime.now(dt.UTC))  # some calendars cannot be computed
     rows = [{"id": c.id, "site": c.site, "zones": [z.name for z in c.zones]} for c in entries]
     lines = [f"{c.id}: {c.site}, {c.timezone}, {len(c.zones)} zone(s)" for c in entries]
     return {"ok": True, "cameras": rows}, "\n".join([*lines, "ok"])

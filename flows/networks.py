@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -99,7 +100,8 @@ def models_search(
     from pipeline.errors import InputError
     from pipeline.learning.options import TrainOptions
     from pipeline.learning.search import search
-    from pipeline.learning.train import train_campaigns, train_images
+    from pipeline.learning.train import RECIPE, train_campaigns, train_images
+    from pipeline.lineage import digest_of
     from pipeline.store import Workspace
 
     if bool(campaigns) == bool(images) or bool(images) != bool(labels):
@@ -110,10 +112,14 @@ def models_search(
             return train_images(ws, images, labels, options)
         return train_campaigns(ws, list(campaigns), options)
 
-    source = f"--images {images} --labels {labels}" if images else ""
-    source = source or " ".join(f"--campaign {name}" for name in campaigns)
+    files = [context.ws.campaign_labels(name) / "labels.parquet" for name in campaigns]
+    source = " ".join(f"--campaign {name}" for name in campaigns)
+    if images and labels:
+        files = [labels]
+        source = f"--images {images.absolute()} --labels {labels.absolute()}"
     options = TrainOptions(arch=arch, epochs=epochs, seed=seed)
-    found = search(context.ws, source, train, options, trials)
+    told = [source, RECIPE, *map(digest_of, files)]  # trials by other labels are no trials of these
+    found = search(context.ws, json.dumps(told), train, options, trials)
     flags = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in found["best"]["settings"].items())
     asked = f"--arch {arch}" + (f" --epochs {epochs}" if epochs else "") + f" --seed {seed}"
     again = f"truck-counter train {source} {asked} {flags}"

@@ -87,6 +87,8 @@ def load(path: Path) -> Registry:
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}.", "Save it as UTF-8.") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.", "Put it right.") from None
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -251,8 +253,13 @@ def _minute(clock: Any, where: str) -> int:  # noqa: ANN401 - raw TOML
 
 
 def _clip_start(value: Any, where: str) -> str:  # noqa: ANN401 - raw TOML
-    if isinstance(value, str) and "%" in value:
-        return value
+    noon = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
+    try:
+        if isinstance(value, str) and "%" in value:
+            dt.datetime.strptime(noon.strftime(value), value)  # noqa: DTZ007 - only whether it can
+            return value
+    except (ValueError, re.error):
+        pass
     raise ConfigError(f"{where} is {value!r}.", "Give a strptime pattern: %Y-%m-%dT%H%M%S%z.")
 
 

@@ -86,7 +86,7 @@ def model_in_use(ws: Workspace, model_id: str | None = None) -> str:
     if model_id is None:
         if not ws.current_model.is_file():
             raise NotFoundError(f"no model in {ws.root / 'models'}.", "Run truck-counter train.")
-        model_id = ws.current_model.read_text(encoding="utf-8").strip()
+        model_id = ws.current_model.read_text(encoding="utf-8", errors="replace").strip()
     if not (ws.model(model_id) / "card.json").is_file():
         remedy = f"There is: {', '.join(ws.trained()) or 'none'}."
         raise NotFoundError(f"no such model {model_id!r}.", remedy)

@@ -10,6 +10,8 @@ import warnings
 from bisect import bisect_right
 from functools import lru_cache
 
+from pipeline.errors import ConfigError
+
 
 @lru_cache(maxsize=512)
 def tradable_from(exchange: str | None, instant: dt.datetime) -> dt.datetime | None:
@@ -37,6 +39,9 @@ def sessions(exchange: str, first: dt.date, last: dt.date) -> dict[dt.date, dt.d
 
     The month holds the next session however long the holidays are. Some exchanges fix their
     holidays a year at a time (Shanghai): what lies beyond is left out.
+
+    Raises:
+        ConfigError: its calendar does not cover the days, or cannot be computed.
     """
     import exchange_calendars
     from exchange_calendars.errors import NoSessionsError
@@ -48,7 +53,13 @@ def sessions(exchange: str, first: dt.date, last: dt.date) -> dict[dt.date, dt.d
             calendar = exchange_calendars.get_calendar(exchange, start=str(first), end=str(end))
         except NoSessionsError:
             return {}
-        except ValueError:
-            calendar = exchange_calendars.get_calendar(exchange)
+        except (ValueError, NotImplementedError):
+            try:
+                calendar = exchange_calendars.get_calendar(exchange)
+            except (ValueError, NotImplementedError) as error:
+                raise ConfigError(
+                    f"exchange {exchange!r} has no calendar here from {first} to {last}: {error}.",
+                    "Give another exchange in cameras.toml, or none.",
+                ) from None
     opens = ((day.date(), at.to_pydatetime()) for day, at in calendar.opens.items())
     return {day: at for day, at in opens if first <= day <= end}

@@ -293,11 +293,16 @@ def _tickers(path: Path, registry: Registry) -> dict[str, str]:
     if not path.is_file():
         raise NotFoundError(f"no such file: {path}.", "Give a CSV with site,ticker.")
     sites = {camera.site for camera in registry.entries}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"site", "ticker"} <= set(reader.fieldnames or ()):
-            raise InputError(f"{path} has no columns site,ticker.", "Write them in its first line.")
-        named = {row["site"]: row["ticker"] for row in reader}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if not {"site", "ticker"} <= set(reader.fieldnames or ()):
+                raise InputError(
+                    f"{path} has no columns site,ticker.", "Write them in its first line."
+                )
+            named = {row["site"]: row["ticker"] for row in reader}
+    except (UnicodeDecodeError, csv.Error):
+        raise InputError(f"{path} is no UTF-8 CSV.", "Save it as one.") from None
     unknown = sorted(set(named) - sites)
     if unknown:
         raise InputError(

@@ -396,7 +396,8 @@ def _known(kept: Path) -> Verification | None:
     if not kept.is_file():
         return None
     record = store.read_json(kept)
-    return verification(record) if record.pop("rules", None) == RULES else None
+    known = isinstance(record, dict) and record.pop("rules", None) == RULES
+    return verification(record) if known else None
 
 
 def _row(ws: Workspace, file: FootageFile, found: Verification, digest: str) -> Clip:

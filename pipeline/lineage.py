@@ -154,9 +154,7 @@ def _count(row: Row) -> str:
 
 
 def _noted(vintage: Path) -> dict[str, Noted]:
-    import pyarrow.parquet as pq
-
-    metadata = (pq.read_schema(vintage).metadata or {}) if vintage.is_file() else {}
+    metadata = store.metadata_of(vintage) if vintage.is_file() else {}
     noted: dict[str, Noted] = json.loads(metadata.get(MADE_FROM, b"{}"))
     return noted
 

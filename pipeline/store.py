@@ -185,9 +185,25 @@ def _parsed(source: Any, schema: pa.Schema | None, path: Path) -> pa.Table:  # n
 
     try:
         table = pq.ParquetFile(source, pre_buffer=False).read()
-    except (pa.ArrowInvalid, OSError) as error:
+        table.validate(full=True)  # text that is none would fail at some later row
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise StoreError(f"{path} cannot be read: {error}.", "Make it anew.") from error
     return table if schema is None else fitted(table, schema, path)
+
+
+def metadata_of(path: Path) -> dict[bytes, bytes]:
+    """Return what a table's file says of itself, without reading its rows.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return dict(pq.read_schema(path).metadata or {})
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path} cannot be read: {error}.", "Make it anew.") from error
 
 
 def same_rows(path: Path, table: pa.Table, schema: pa.Schema) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from pipeline import cores, progress
+from pipeline.errors import InputError
 from pipeline.learning import checkpoints, ranks, recipes, transfer
 from pipeline.learning.fitting import Fit, Lesson, class_weights, fit, last_weights
 from pipeline.learning.models import NetSpec, TruckNet, build
@@ -55,10 +56,16 @@ class Classroom:
 
     @property
     def device(self) -> torch.device:
-        """The device that ``options`` ask for; ``auto`` takes a GPU where there is one."""
+        """The device that ``options`` ask for; ``auto`` takes a GPU where there is one.
+
+        Raises:
+            InputError: a GPU is asked for, and there is none.
+        """
         name = self.options.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cuda" and not torch.cuda.is_available():
+            raise InputError("device is 'cuda', and no GPU is here.", "Leave out --device.")
         return torch.device(name)
 
     def checkpoint(self, name: str) -> Path:

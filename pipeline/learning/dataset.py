@@ -110,7 +110,7 @@ def from_files(
         names=names,
         groups=duplicates.joined(
             [group or name for name, (_, group) in rows.items()],
-            duplicates.near(duplicates.hashes(pixels)),
+            duplicates.near(duplicates.hashes(pixels)) + duplicates.equal(pixels),
         ),
         cameras=("",) * len(names),
         zones=("",) * len(names),

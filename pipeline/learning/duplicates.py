@@ -10,6 +10,7 @@ Only for loose pictures: a fixed camera's empty road always looks alike, and is 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,6 +47,18 @@ def near(of: NDArray[np.uint64], most_bits: int = MOST_BITS) -> list[tuple[int, 
         keep = (b > a) & telling[a + start] & telling[b + start]
         pairs += zip((a[keep] + start).tolist(), (b[keep] + start).tolist(), strict=True)
     return pairs
+
+
+def equal(pixels: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """Return the pairs (first, another) of pictures that are the same to the last bit.
+
+    >>> equal(np.zeros((3, 1, 2, 2), dtype=np.uint8))
+    [(0, 1), (0, 2)]
+    """
+    first: dict[bytes, int] = {}
+    digests = [hashlib.blake2b(picture.tobytes(), digest_size=16).digest() for picture in pixels]
+    pairs = [(first.setdefault(digest, i), i) for i, digest in enumerate(digests)]
+    return [(i, j) for i, j in pairs if i != j]
 
 
 def joined(groups: Sequence[str], pairs: Sequence[tuple[int, int]]) -> tuple[str, ...]:

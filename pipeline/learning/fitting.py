@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from pipeline.errors import ModelError
+from pipeline.errors import InputError, ModelError
 from pipeline.learning import checkpoints, pictures, ranks
 from pipeline.learning.augment import Augment
 from pipeline.learning.muon import Muon
@@ -152,6 +152,11 @@ class _Run:
         self.device = next(net.parameters()).device
         self.net.to(memory_format=torch.channels_last)
         self.optimiser = make_optimiser(net, options, thaw)
+        if _set(options.batch_size) < 2 * ranks.count():
+            raise InputError(
+                f"batch_size is {options.batch_size} for {ranks.count()} processes.",
+                "Give each two pictures or more.",
+            )
         self.batch = min(_set(options.batch_size), len(lesson))
         self.epochs = _set(options.epochs)
         self.steps = max(1, math.ceil(len(lesson) / self.batch))
@@ -477,6 +482,6 @@ def logits_of(net: nn.Module, pixels: Tensor, batch: int = 256, *, flips: int = 
 
 
 def loss_of(net: nn.Module, lesson: Lesson, options: TrainOptions) -> float:
-    """Return the mean loss over a lesson."""
-    logits = logits_of(net, lesson.pixels)
-    return float(loss(logits, lesson.target.cpu(), options).mean())
+    """Return the mean loss over a lesson, unsmoothed: settings differ in what they smooth."""
+    logits, plain = logits_of(net, lesson.pixels), replace(options, label_smoothing=0.0)
+    return float(loss(logits, lesson.target.cpu(), plain).mean())

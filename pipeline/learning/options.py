@@ -6,6 +6,7 @@ and choices of a flag stand in the field's metadata (``help``, ``choices``).
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -21,6 +22,30 @@ LOSSES = ("bce", "softmax", "focal")
 BALANCES = ("none", "half", "size", "weights")
 DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("auto", "torch", "onnxruntime", "openvino", "openvino_bf16", "openvino_int8")
+
+
+_SOME, _MOST = 1e-12, math.nextafter(1.0, 0.0)
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("epochs", "size", "early_stopping"), (1, math.inf)),
+    **dict.fromkeys(("seed", "rounds", "self_training"), (0, math.inf)),
+    "batch_size": (2, math.inf),  # batch norm needs two
+    **dict.fromkeys(("learning_rate", "minutes", "finish"), (_SOME, math.inf)),
+    **dict.fromkeys(("weight_decay", "l1", "mixup", "augment"), (0.0, math.inf)),
+    **dict.fromkeys(("cutmix", "ema", "thaw", "trust"), (0.0, 1.0)),
+    **dict.fromkeys(("dropout", "label_smoothing", "warm_up", "momentum", "refit"), (0.0, _MOST)),
+}
+"""Least and greatest value of a knob that is a number."""
+
+
+def _words(low: float, high: float) -> str:
+    """Word a range of :data:`_RANGES`.
+
+    >>> _words(2, math.inf), _words(_SOME, math.inf), _words(0.0, _MOST)
+    ('2 or more', 'more than 0', 'from 0 to less than 1')
+    """
+    if high == math.inf:
+        return "more than 0" if low == _SOME else f"{low:g} or more"
+    return f"from {low:g} to {'less than 1' if high == _MOST else f'{high:g}'}"
 
 
 def _knob(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
@@ -90,12 +115,12 @@ class TrainOptions:
                 raise InputError(f"{knob.name} is {value!r}.", f"Choose {', '.join(choices)}.")
         if (self.freeze or self.thaw) and not self.weights:
             raise InputError("freeze and thaw go on from weights.", "Give weights as well.")
-        if not 0.0 <= self.thaw <= 1.0:
-            raise InputError(f"thaw is {self.thaw!r}.", "Give a share between 0 and 1.")
-        for name in ("epochs", "batch_size", "size"):
+        for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value!r}.", "Give a whole number above 0.")
+            if value is not None and not low <= value <= high:
+                raise InputError(f"{name} is {value!r}.", f"Give {_words(low, high)}.")
+        if self.rounds == 1:
+            raise InputError("rounds is 1.", "Give 0, or 2 and more: each judges another's labels.")
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields that bear on the weights, for the card and the model's id."""

@@ -51,10 +51,10 @@ def led() -> Iterator[None]:
         if number():
             _follow()
             raise SystemExit(0)
-        try:
-            yield
-        finally:
-            _told(None)
+        yield
+        # Not after an error: those in the middle of a course wait for gradients and would not hear.
+        # torchrun ends them once this process has ended.
+        _told(None)
     finally:
         distributed.destroy_process_group()
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import cameras, lineage, metrics, splits
+from pipeline.errors import InputError
 from pipeline.learning import (
     calibration,
     checkpoints,
@@ -42,15 +43,22 @@ from pipeline.learning.fitting import Lesson, logits_of
 from pipeline.learning.models import NetSpec, TruckNet, default_size
 from pipeline.learning.options import TrainOptions
 from pipeline.learning.recipes import Kind
-from pipeline.learning.unlabelled import Windows, no_windows, read_windows, training_days
-from pipeline.store import Workspace, write_bytes
+from pipeline.learning.unlabelled import (
+    ABOUT_S,
+    Windows,
+    footage_at_hand,
+    no_windows,
+    read_windows,
+    training_days,
+)
+from pipeline.store import Workspace, write_bytes, write_json
 
 TEMPER = 0.25  # power of the sampling weights in calibration; see _calibrated
 LEAST_WEIGHT = 0.03  # below it an unlabelled instant is not worth a step
 VOUCHED = 0.7  # what an instant that was judged at second hand weighs beside a label
 GOING_ON = 0.6  # how long a teacher goes on as a pupil, beside its own course
 SURE_FLAW = 0.02  # share of wrong labels assumed before any network has judged them
-RECIPE = 12  # raised when the same options begin to mean another training
+RECIPE = 13  # raised when the same options begin to mean another training
 
 Floats = NDArray[np.float64]
 
@@ -73,6 +81,9 @@ class Folds:
 
     labels: NDArray[np.int64]
     windows: NDArray[np.int64]
+    heard: NDArray[np.bool_]
+    """``[fold, instant]``: whether it lies so close to a label of the fold, be it across the edge
+    of its block, that the one says what the other shows."""
 
 
 def train_images(
@@ -84,6 +95,8 @@ def train_images(
         InputError: options, pictures or labels are unfit (:func:`dataset.from_files`).
     """
     options = options or TrainOptions()
+    if options.rounds:
+        raise InputError(f"rounds is {options.rounds}.", "Loose pictures have no time blocks: 0.")
     large = dataset.are_photographs(images_dir, labels_csv)
     kind: Kind = "photograph" if large else "thumbnail"
     size = options.size or default_size(options.arch) or recipes.side(kind, options.arch)
@@ -111,15 +124,20 @@ def train_campaigns(
     size = options.size or default_size(options.arch)
     background = recipes.resolve(options, "footage", 1).background
     labelled = dataset.from_campaigns(ws, campaigns, size, background=bool(background))
-    if not _training_days(ws, labelled):  # no footage at hand, nor anything unlabelled
+    if not footage_at_hand(ws, _training_days(ws, labelled)):  # nor anything unlabelled
         options = replace(options, self_training=0)
     resolved = recipes.resolve(options, "footage", len(labelled))
     return _train(ws, labelled, resolved, "footage", campaigns, set_current=set_current)
 
 
-def model_id_of(labelled: Labelled, options: TrainOptions) -> str:
-    """Return the id that these labels and options give."""
-    said = json.dumps([RECIPE, labelled.label_set_id, options.as_json()], sort_keys=True)
+def model_id_of(labelled: Labelled, options: TrainOptions, footage: Sequence[Any] = ()) -> str:
+    """Return the id that these labels, options and :func:`footage_at_hand` give.
+
+    Weights from a file enter by their content.
+    """
+    parts = [RECIPE, labelled.label_set_id, options.as_json(), list(footage)]
+    start = Path(options.weights or "")
+    said = json.dumps([*parts, lineage.digest_of(start)], sort_keys=True)
     return f"{options.arch}-{hashlib.blake2b(said.encode(), digest_size=5).hexdigest()}"
 
 
@@ -136,14 +154,28 @@ def _train(
     if options.weights == "scene":
         schooling = rendered.Schooling.of(options, _spec(labelled, options))
         options = replace(options, weights=schooling.name)
-    model_id = model_id_of(labelled, options)
+    footage: list[Any] = []
+    if kind == "footage" and options.rounds and options.self_training:
+        footage = footage_at_hand(ws, _training_days(ws, labelled))
+    model_id = model_id_of(labelled, options, footage)
     if not (ws.model(model_id) / checkpoints.CARD).is_file():
         if schooling is not None:
             schooling.hold(ws)
         _teach(ws, labelled, options, kind, model_id, campaigns)
+    elif options.engine != "auto":
+        _run_by(ws, model_id, options.engine, labelled.pixels[:256])
     if set_current:
         checkpoints.set_current(ws, model_id)
     return model_id
+
+
+def _run_by(ws: Workspace, model_id: str, engine: str, sample: NDArray[np.uint8]) -> None:
+    """Have another engine run a model that is there already; ``sample`` is for quantising."""
+    card = checkpoints.load_card(ws, model_id)
+    if engine != card["engine"]:
+        graph = (ws.model(model_id) / checkpoints.ONNX).read_bytes()
+        engines.save_quantised(ws, model_id, engine, graph, sample)
+        write_json(ws.model(model_id) / checkpoints.CARD, card | {"engine": engine})
 
 
 def _teach(
@@ -193,6 +225,12 @@ class _Training:
         part = np.array(splits.split(self.labelled.groups, self._classes(), self.options.seed))
         held = part != "train"
         teach = np.flatnonzero(~held & ~self._neighbours(held))
+        if not len(teach) or not held.any():
+            raise InputError(
+                f"{len(part)} pictures make {len(set(self.labelled.groups))} group(s), too few to "
+                "hold some back (a group is never divided; pictures all but equal are one).",
+                "Give pictures of more places or times, or finer groups.",
+            )
         watch = np.flatnonzero(part == "validation")
         refit = float(self.options.refit or 0.0)
         epochs = int(self.options.epochs or 1)
@@ -230,7 +268,7 @@ class _Training:
             courses = self._courses("pupil", lesson, free, folds, after="teacher")
             side_by_side(self.room, [last, *courses])
             drawn = windows.random
-            folds = replace(folds, windows=folds.windows[drawn])
+            folds = replace(folds, windows=folds.windows[drawn], heard=folds.heard[:, drawn])
             held_out, opinions = self._judged(courses, windows.pixels[drawn], folds)
             fitted = self._calibrated(held_out, opinions)
         self.calibration = fitted
@@ -242,7 +280,24 @@ class _Training:
         fold = splits.folds(self.labelled.groups, self._classes(), n, self.options.seed)
         fold_of = dict(zip(self.labelled.groups, fold.tolist(), strict=True))
         own = [fold_of.get(block, -1) for block in self._blocks_of(windows)]
-        return Folds(np.asarray(fold, dtype=np.int64), np.array(own, dtype=np.int64))
+        labels = np.asarray(fold, dtype=np.int64)
+        heard = [self._close_to(labels == k, windows) for k in range(n)]
+        return Folds(labels, np.array(own, dtype=np.int64), np.array(heard, dtype=np.bool_))
+
+    def _close_to(self, held: NDArray[np.bool_], windows: Windows) -> NDArray[np.bool_]:
+        """Mark unlabelled instants too close to a held-out label of their camera."""
+        at = np.concatenate([self.labelled.captured_s, windows.captured_s])
+        if np.isnan(at).any():
+            return np.zeros(len(windows), dtype=bool)
+        cameras = [*self.labelled.cameras, *windows.cameras]
+        out = np.concatenate([held, np.zeros(len(windows), dtype=bool)])
+        reach = max(ABOUT_S, self._guard_s())
+        return splits.too_close(cameras, at.tolist(), out, reach)[len(held) :]
+
+    def _guard_s(self) -> float:
+        """Return the seconds within which two frames are neighbours, and not judged apart."""
+        at = self.labelled.captured_s.tolist()
+        return min(5.0, splits.block_length_s(self.labelled.cameras, at) / 10)
 
     def _courses(
         self, name: str, lesson: Lesson, free: Lesson, folds: Folds, after: str = ""
@@ -256,7 +311,8 @@ class _Training:
         for k in range(n):
             held = folds.labels == k
             part = lesson.picked(torch.from_numpy(~held & ~self._neighbours(held)))
-            beside = free.picked(torch.from_numpy(folds.windows != k) & weighs)
+            apart = (folds.windows != k) & ~folds.heard[k]
+            beside = free.picked(torch.from_numpy(apart) & weighs)
             epochs = self._long_enough(len(part), beside)
             start = f"{after} {k + 1} of {n}" if after else ""
             if start:
@@ -361,6 +417,7 @@ class _Training:
 
     def card(self, net: TruckNet, held_out: HeldOut, sizes: dict[str, int]) -> dict[str, Any]:
         """Say what the model is, what it learned from and how good it was on what it never saw."""
+        net = net.cpu()  # where engines run, whatever it was taught on
         rows, labelled = held_out.rows, self.labelled
         truth, weight = labelled.truth[rows], labelled.weight[rows]
         fitted = self.calibration or self._calibrated(held_out)
@@ -460,8 +517,7 @@ class _Training:
         at = self.labelled.captured_s
         if np.isnan(at).any():
             return np.zeros(len(held), dtype=bool)
-        guard = min(5.0, splits.block_length_s(self.labelled.cameras, at.tolist()) / 10)
-        return splits.too_close(self.labelled.cameras, at.tolist(), held, guard)
+        return splits.too_close(self.labelled.cameras, at.tolist(), held, self._guard_s())
 
     def _slices(self, rows: NDArray[np.int64], p: Floats, threshold: float) -> dict[str, Any]:
         """Return figures by camera, zone, hour, brightness and contrast."""

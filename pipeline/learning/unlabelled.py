@@ -132,6 +132,22 @@ def training_days(
     return {camera_id: sorted(found) for camera_id, found in sorted(days.items())}
 
 
+def footage_at_hand(ws: Workspace, days: dict[str, list[dt.date]]) -> list[Any]:
+    """Return, JSON-able, all of these days that unlabelled instants depend on; none if no clip."""
+    registry = cameras.load(ws.cameras_toml) if days else None
+    found: list[Any] = []
+    for camera_id, dates in days.items():
+        for day in dates:
+            assert registry is not None
+            zones = [[z.name, z.polygon] for z in registry.camera(camera_id, day).zones]
+            clips = [
+                [row["clip_id"], row["content_hash"], row["started_at"].isoformat()]
+                for row in _clips(ws, camera_id, day)
+            ]
+            found += [[camera_id, str(day), zones, clips]] if clips else []
+    return found
+
+
 def read_windows(
     ws: Workspace,
     days: dict[str, list[dt.date]],
@@ -232,7 +248,8 @@ def _clips(ws: Workspace, camera_id: str, day: dt.date) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     rows = store.read_table(path, CLIPS).to_pylist()
-    return [row for row in rows if row["status"] != "quarantined"]
+    sound = [row for row in rows if row["status"] != "quarantined"]
+    return [row for row in sound if (ws.root / row["uri"]).is_file()]  # old footage is deleted
 
 
 def _runs(height: int, width: int, block: _Block) -> list[_Run]:

@@ -13,10 +13,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import InputError
 from pipeline.learning.models.parts import NetSpec, prepared
 
 WIDTHS = (64, 128, 256)
 DEPTH = 2
+SMALLEST = 9  # pixels a side that patches and three poolings leave something of
 
 
 class WhitenedNet(nn.Module):
@@ -26,6 +28,11 @@ class WhitenedNet(nn.Module):
         self, spec: NetSpec, widths: tuple[int, int, int] = WIDTHS, depth: int = DEPTH
     ) -> None:
         super().__init__()
+        if min(spec.height, spec.width) < SMALLEST:
+            raise InputError(
+                f"arch whitened cannot take {spec.width}×{spec.height} pixels.",
+                f"Give --size {SMALLEST} or more.",
+            )
         directions = spec.channels * 4
         self.white = nn.Conv2d(spec.channels, 2 * directions, 2, bias=True)
         self.white.weight.requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -36,7 +37,7 @@ def zoo_net(arch: str, spec: NetSpec, outputs: int = 1, *, imagenet: bool = Fals
     """Build a torchvision network; with ``imagenet`` its published weights, but for the head.
 
     Raises:
-        InputError: pictures are too small for it.
+        InputError: pictures are too small for it, or its published weights cannot be had.
     """
     smallest = SMALLEST.get(arch, 32)
     if min(spec.height, spec.width) < smallest:
@@ -53,16 +54,30 @@ def zoo_net(arch: str, spec: NetSpec, outputs: int = 1, *, imagenet: bool = Fals
     if arch == "vit_b_16" and not imagenet:
         extra = {"image_size": side}
     if imagenet:
-        net = models.get_model(ZOO[arch], weights="DEFAULT", **extra)
+        try:
+            net = models.get_model(ZOO[arch], weights="DEFAULT", **extra)
+        except OSError as error:
+            raise InputError(
+                f"the ImageNet weights of {arch} cannot be had: {error}.",
+                "Give weights you have by --weights FILE.",
+            ) from None
         _new_head(net, outputs)
     else:
         net = models.get_model(ZOO[arch], weights=None, num_classes=outputs, **extra)
     if spec.channels != 3:
         _widen(net, spec.channels)
     _exportable(net, spec)
+    if spec.dropout:
+        head = [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
+        head.register_forward_pre_hook(partial(_dropped, spec.dropout))
     for module in net.modules():
         module.drawn = True
     return Squared(net, 224 if imagenet else side) if arch == "vit_b_16" else cast(nn.Module, net)
+
+
+def _dropped(share: float, head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """Drop a share of what comes into ``head`` while it learns; its weights keep their names."""
+    return (F.dropout(inputs[0], share, head.training),)
 
 
 class Squared(nn.Module):

@@ -44,6 +44,13 @@ def test_flat_pictures_are_not_compared():
     assert duplicates.near(duplicates.hashes(pixels)) == []
 
 
+def test_the_same_flat_picture_twice_is_one():
+    flat = np.full((3, 3, 16, 16), 12, np.uint8)
+    flat[1] = 13
+
+    assert duplicates.equal(flat) == [(0, 2)]
+
+
 def test_pairs_are_found_across_blocks_of_the_comparison():
     pattern = np.random.default_rng(0).integers(0, 2**63, 1200, dtype=np.uint64)
     pattern[1100] = pattern[3] ^ np.uint64(1)

@@ -282,3 +282,15 @@ def test_a_run_taken_up_after_a_kill_ends_with_the_same_weights(tmp_path, monkey
     taken_up = go(tmp_path / "killed.safetensors")
 
     assert all(torch.equal(whole[name], taken_up[name]) for name in whole)
+
+
+def test_a_validation_loss_is_not_smoothed():
+    """Else settings could not be compared: at 0.15 a perfect network has 0.266."""
+    lesson = fitting.Lesson(
+        torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.ones(2), torch.ones(2)
+    )
+    sure = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 1), torch.nn.Flatten(0))
+    torch.nn.init.constant_(sure[1].bias, 20.0)
+    options = TrainOptions(label_smoothing=0.15)
+
+    assert fitting.loss_of(sure, lesson, options) == pytest.approx(0.0, abs=1e-6)

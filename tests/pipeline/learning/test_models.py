@@ -111,6 +111,25 @@ def test_views_average_the_mirror_image():
     assert torch.allclose(net(x), (plain + mirrored) / 2, atol=1e-5)
 
 
+def test_dropout_of_a_network_from_torchvision_falls_on_its_head_while_it_learns():
+    torch.manual_seed(0)
+    net = build("resnet18", NetSpec(channels=3, height=32, width=32, dropout=0.5))
+    plain = build("resnet18", NetSpec(channels=3, height=32, width=32))
+    x = torch.rand(4, 3, 32, 32)
+
+    assert list(net.state_dict()) == list(plain.state_dict())
+    net.eval()
+    torch.testing.assert_close(net(x), net(x))
+    head = [m for m in net.modules() if isinstance(m, torch.nn.Linear)][-1]
+    seen = []
+    head.register_forward_pre_hook(
+        lambda _, given: seen.append(float((given[0] == 0).float().mean()))
+    )
+    net.train()
+    net(x)
+    assert 0.4 < seen[0] < 0.75
+
+
 def test_an_unknown_arch_is_named():
     with pytest.raises(InputError, match="unknown arch 'resnet1'"):
         build("resnet1", NetSpec())

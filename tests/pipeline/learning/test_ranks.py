@@ -123,6 +123,30 @@ def test_what_is_wrong_with_labels_is_said_once_and_ends_all(blocks: Path, tmp_p
     assert "holds 'truck' only" in said[0]
 
 
+_FAILING = """
+from pipeline.errors import StoreError
+from pipeline.learning import checkpoints, fitting
+fitting.CHECKPOINT_EVERY_S = -1.0
+def full(*args):
+    raise StoreError("the disk is full.", "Make room.")
+checkpoints.save_progress = full
+from flows.cli import main
+main()
+"""
+
+
+@pytest.mark.timeout(300)
+def test_an_error_in_the_middle_of_a_course_ends_all(blocks: Path, tmp_path: Path) -> None:
+    failing = tmp_path / "failing.py"
+    failing.write_text(_FAILING, encoding="utf-8")
+    options = TrainOptions(arch="lenet5", epochs=3, batch_size=16, device="cpu")
+    labels = blocks / "labels.csv"
+    done = torchrun(blocks, labels, tmp_path, *flags(options), command=[str(failing)])
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert said == ["error: the disk is full. Make room."]
+
+
 def test_alone_a_process_leads_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")  # of another launcher: not for us
     with ranks.led():

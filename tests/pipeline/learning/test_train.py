@@ -98,6 +98,42 @@ def test_another_seed_is_another_model(blocks, trained):
     assert one != other
 
 
+def test_weights_from_a_file_and_footage_are_told_apart_by_what_they_hold(
+    blocks, trained, tmp_path
+):
+    labelled = train.dataset.from_files(blocks, blocks / "labels.csv")
+    start = tmp_path / "start.safetensors"
+    ids = []
+    for content in (b"one", b"other"):
+        start.write_bytes(content)
+        ids.append(train.model_id_of(labelled, TrainOptions(weights=str(start))))
+    ids += [train.model_id_of(labelled, TrainOptions(), footage) for footage in ([], [["gate"]])]
+
+    assert len(set(ids)) == 4
+
+
+def test_another_engine_is_put_into_the_card_of_a_model_that_is_there(blocks, tmp_path):
+    ws = Workspace(tmp_path)
+    options = replace(OPTIONS, epochs=1)
+    train.train_images(ws, blocks, blocks / "labels.csv", replace(options, engine="torch"))
+    chosen = replace(options, engine="openvino_int8")
+    model_id = train.train_images(ws, blocks, blocks / "labels.csv", chosen)
+
+    assert checkpoints.load_card(ws, model_id)["engine"] == "openvino_int8"
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 3, 24, 24)).astype(np.uint8)
+    assert engines.open_engine(ws, model_id)(pixels).shape == (4,)
+
+
+def test_pictures_of_one_place_are_refused_before_anything_is_taught(blocks, tmp_path, monkeypatch):
+    rows = (blocks / "labels.csv").read_text(encoding="utf-8").splitlines()
+    one = [rows[0], *(row.rpartition(",")[0] + ",here" for row in rows[1:])]
+    (tmp_path / "labels.csv").write_text("\n".join(one), encoding="utf-8")
+    monkeypatch.setattr(classroom, "fit", lambda *_, **__: pytest.fail("taught"))
+
+    with pytest.raises(InputError, match=r"160 pictures make 1 group\(s\), too few"):
+        train.train_images(Workspace(tmp_path), blocks, tmp_path / "labels.csv", OPTIONS)
+
+
 def test_evaluation_of_the_training_pictures(trained, blocks):
     ws, model_id = trained
     found = evaluate.evaluate_images(ws, model_id, blocks, blocks / "labels.csv")
@@ -189,6 +225,13 @@ def test_every_option_trains(blocks, tmp_path, options):
         ({"loss": "hinge"}, "loss is 'hinge'"),
         ({"epochs": 0}, "epochs is 0"),
         ({"schedule": "zigzag"}, "schedule is 'zigzag'"),
+        ({"batch_size": 1}, "batch_size is 1. Give 2 or more"),
+        ({"rounds": -1}, "rounds is -1. Give 0 or more"),
+        ({"rounds": 1}, "rounds is 1. Give 0, or 2"),
+        ({"seed": -1}, "seed is -1"),
+        ({"dropout": 1.0}, "dropout is 1.0. Give from 0 to less than 1"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0. Give more than 0"),
+        ({"mixup": float("nan")}, "mixup is nan"),
     ],
 )
 def test_options_out_of_range_are_named(options, said):
@@ -382,6 +425,23 @@ def test_without_footage_at_hand_labels_are_all_there_is(campaign, tmp_path, mon
 
     said = [(o.optimiser, o.self_training, o.balance) for o in taught]
     assert said == [("muon", 600, "size"), ("adamw", 0, "half")]
+
+
+def test_no_instant_close_to_a_held_out_label_teaches_its_judge(campaign):
+    """Labels every half second in blocks of one: those about an edge have neighbours across it."""
+    labelled = train.dataset.from_campaigns(campaign, ["first"])
+    options = train.recipes.resolve(TrainOptions(rounds=2), "footage", len(labelled))
+    training = train._Training(campaign, labelled, options, "footage", "m")
+    at = labelled.captured_s[:20]
+    pixels = np.zeros((20, *labelled.pixels.shape[1:]), np.uint8)
+    windows = Windows(pixels, np.arange(20), np.ones(20, bool), ("gate",) * 20, ("out",) * 20, at)
+    folds = training._folds_of(windows)
+
+    for k in range(2):
+        held = labelled.captured_s[folds.labels == k]
+        close = np.array([np.abs(held - t).min() < 0.8 for t in at])
+        assert close.any()
+        assert folds.heard[k].tolist() == close.tolist()
 
 
 def test_what_unlabelled_instants_show_changes_no_probability(campaign):
