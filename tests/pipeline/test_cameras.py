@@ -100,6 +100,8 @@ WRONG = [
     ('["06:30", "24:00"]', '"06:30-24:00"', ["north-gate", "schedule", "06:30-24:00"]),
     ('"XNYS"', '"NYSEX"', ["north-gate", "exchange", "NYSEX", "MIC"]),
     ('"%Y-%m-%dT%H%M%S%z"', '"yyyy"', ["north-gate", "clip_start", "yyyy", "strptime"]),
+    ('"%Y-%m-%dT%H%M%S%z"', '"%Y-%Q"', ["north-gate", "clip_start", "%Y-%Q", "strptime"]),
+    ('"%Y-%m-%dT%H%M%S%z"', '"%Y%m%d%Y"', ["north-gate", "clip_start", "%Y%m%d%Y", "strptime"]),
     ("[0.1, 0.45]", "[-0.1, 0.45]", ["north-gate", "left", "polygon", "-0.1", "0-1", "Divide"]),
     ("[0.1, 0.45]", "[0.1, 450]", ["north-gate", "left", "polygon", "450", "0-1", "Divide"]),
     ("[0.1, 0.45]", "[0.1, nan]", ["north-gate", "left", "polygon", "nan", "0-1"]),
@@ -166,4 +168,10 @@ def test_a_file_that_is_not_text(tmp_path):
 
 def test_a_missing_registry_is_named_with_a_remedy(tmp_path):
     with pytest.raises(NotFoundError, match=r"cameras\.toml.*--root"):
+        cameras.load(tmp_path / "cameras.toml")
+
+
+def test_a_folder_is_no_registry(tmp_path):
+    (tmp_path / "cameras.toml").mkdir()
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         cameras.load(tmp_path / "cameras.toml")

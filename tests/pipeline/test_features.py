@@ -273,6 +273,9 @@ def test_the_file_is_written_once_and_named_by_ticker(ws, registry, tmp_path):
     mapping.write_text("site,ticker\ndc-99,ABC\n")
     with pytest.raises(InputError, match=r"'dc-99'.*dc-14"):
         write_features(ws, registry, tickers=mapping)
+    mapping.write_bytes("site,ticker\ndc-14,Straße\n".encode("latin-1"))
+    with pytest.raises(InputError, match="is no UTF-8 CSV"):
+        write_features(ws, registry, tickers=mapping)
     mapping.write_text("place,ticker\n")
     with pytest.raises(InputError, match="site,ticker"):
         write_features(ws, registry, tickers=mapping)

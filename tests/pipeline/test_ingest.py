@@ -270,3 +270,13 @@ def test_a_small_file_hides_no_clip_that_reaches_over_midnight(
     (whole,) = _rows(ws, _DAY)
     ingest(ws, _registry(), (), _DAY, _DAY)
     assert _rows(ws, _DAY) == [whole]
+
+
+def test_a_damaged_record_of_a_check_is_made_anew(ws: Workspace, make_clip: MakeClip) -> None:
+    _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
+    ingest(ws, _registry())
+    (kept,) = [
+        p for p in (ws.root / "clips/gate/verified").rglob("*.json") if "looks" not in p.name
+    ]
+    kept.write_text("[]")
+    assert ingest(ws, _registry()).decoded == 1

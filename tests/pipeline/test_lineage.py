@@ -8,7 +8,7 @@ import hashlib
 import pytest
 
 from pipeline import schemas, store
-from pipeline.errors import NotFoundError
+from pipeline.errors import NotFoundError, StoreError
 from pipeline.lineage import Link, digest_of, lineage
 
 DAY = dt.date(2026, 3, 8)
@@ -158,3 +158,13 @@ def test_a_bare_publication_has_a_tree_too(counted):
 def test_a_day_that_was_never_published_is_named(traced):
     with pytest.raises(NotFoundError, match="north-gate on 2026-03-09"):
         lineage(traced.ws, "north-gate", dt.date(2026, 3, 9))
+
+
+def test_a_damaged_vintage_is_one_line(counted):
+    counted.count("2026-02-03", 24.0)
+    path = counted.publish("2026-02-05T00:00:00Z").path
+    path.write_bytes(b"")
+    with pytest.raises(StoreError, match=f"{path.name} cannot be read"):
+        counted.publish("2026-02-06T00:00:00Z")
+    with pytest.raises(StoreError, match=f"{path.name} cannot be read"):
+        lineage(counted.ws, "north-gate", dt.date(2026, 2, 3))

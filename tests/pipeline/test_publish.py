@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import pipeline
 from pipeline import schemas, store, vintages
 from pipeline.cameras import parse
-from pipeline.errors import InputError, NotFoundError, StoreError
+from pipeline.errors import ConfigError, InputError, NotFoundError, StoreError
 from pipeline.publish import (
     publish,
     read_daily_counts,
@@ -713,3 +713,17 @@ def test_a_year_of_200_cameras_loads_within_a_second(tmp_path, counted_workspace
         assert int(rows) == 200 * 365
         assert float(seconds) < 1.0
     assert len(out.splitlines()) == 3
+
+
+@pytest.mark.parametrize("error", [NotImplementedError("implemented by subclasses"), ValueError()])
+def test_an_exchange_whose_calendar_cannot_be_computed_is_one_line(monkeypatch, error):
+    import exchange_calendars
+
+    from pipeline import exchanges
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(exchange_calendars, "get_calendar", fails)
+    with pytest.raises(ConfigError, match=r"exchange 'XTAE' has no calendar here from 2026-01-01"):
+        exchanges.sessions("XTAE", dt.date(2026, 1, 1), dt.date(2026, 12, 31))
