@@ -44,7 +44,8 @@ def serve(
 
     leave_nothing_behind()  # not even where we are killed
     for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, too, ends it cleanly
-        signal.signal(ending, signal.default_int_handler)
+        if signal.getsignal(ending) != signal.SIG_IGN:  # unless nohup says that it shall not
+            signal.signal(ending, signal.default_int_handler)
     folder = context.ws.root / "services" / "label-studio"
     note("starting Label Studio; the first time it is installed, which takes minutes")
     with serve(

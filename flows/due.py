@@ -193,7 +193,7 @@ def counted_at(
     if any(_written(path) > done for path in sources):
         return 0
     # Copies may keep the recording's time (rsync -a), so what came later is looked up by its name.
-    late = [path for path in files if path.stat().st_ctime_ns > done]
+    late = [path for path in files if _arrived(path) > done]
     return done if not late or _are_known(ws, camera_id, day, late) else 0
 
 
@@ -214,6 +214,14 @@ def is_unpublished(ws: Workspace, model_id: str, camera_ids: Iterable[str]) -> b
         for camera_id in camera_ids
         for day in ws.days("counts", camera_id)
     )
+
+
+def _arrived(path: Path) -> int:
+    """Return when a file came to lie where it lies, in nanoseconds; 0 where there is none."""
+    try:
+        return path.stat().st_ctime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _written(path: Path) -> int:

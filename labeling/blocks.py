@@ -92,7 +92,8 @@ def _clips(ws: Workspace, camera_id: str, days: Iterable[dt.date]) -> list[dict[
     clips: dict[str, dict[str, Any]] = {}
     for day in days:
         for row in store.read_table(ws.clips(camera_id, day), schemas.CLIPS).to_pylist():
-            if row["status"] in ("ok", "partial"):
+            # Old footage is deleted, and its clips stay known.
+            if row["status"] in ("ok", "partial") and (ws.root / row["uri"]).is_file():
                 clips[row["clip_id"]] = row
     return sorted(clips.values(), key=lambda row: (row["started_at"], row["clip_id"]))
 

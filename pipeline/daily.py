@@ -159,7 +159,8 @@ def _tell_of(lost: Mapping[tuple[str, dt.date], str], days: int) -> None:
         raise FootageError(
             f"{len(lost)} of {days} camera-day(s) cannot be scored, such as {camera_id} {day}: "
             f"{lost[camera_id, day]}",
-            "The others are done; bring its footage back, or leave it out (--from, --to).",
+            "The others are done; bring its footage back, leave it out (--from, --to), or have "
+            "what is gone forgotten (ingest --forget).",
         )
 
 

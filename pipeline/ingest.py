@@ -17,7 +17,7 @@ import glob
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -114,8 +114,8 @@ def ingest(
 ) -> Report:
     """Bring the clips tables up to date with the footage.
 
-    Clips whose files are gone (deleted to make room, a disk not mounted) stay known, so that what
-    was counted and published stands.
+    Clips whose files are gone (deleted to make room, a disk not mounted) stay known on days that
+    were counted, so that what was published stands.
 
     Args:
         ws: the workspace; sources are relative to its root.
@@ -144,12 +144,11 @@ def ingest(
         found, events = aim.trusted(ws, entries, found, first_day, last_day)
         remarks += [event.remark() for event in events]
         clips += found
-        gone = [] if forget else _gone(ws, camera_id, files, found, first_day, last_day)
+        gone = {} if forget else _gone(ws, camera_id, files, found, first_day, last_day)
         if gone:
-            remarks.append(
-                f"{camera_id}: {len(gone)} clip(s) whose files are gone stay known (--forget)"
-            )
-        written, told = _write_days(ws, entries, [*found, *gone], first_day, last_day)
+            n = len({clip.clip_id for of_day in gone.values() for clip in of_day})
+            remarks.append(f"{camera_id}: {n} clip(s) whose files are gone stay known (--forget)")
+        written, told = _write_days(ws, entries, found, gone, first_day, last_day)
         days += written
         remarks += told
         _distrust_later(ws, entries, events, last_day)
@@ -307,7 +306,7 @@ def _reaches(file: FootageFile, day: dt.date) -> bool:
         duration_s = probe(file.path).duration_s
     except FootageError:
         return False
-    return duration_s is None or file.started_at + dt.timedelta(seconds=duration_s) > start
+    return duration_s is None or duration_s > (start - file.started_at).total_seconds()
 
 
 def _verified(
@@ -439,6 +438,7 @@ def _write_days(
     ws: Workspace,
     entries: Sequence[Camera],
     clips: Sequence[Clip],
+    gone: Mapping[dt.date, Sequence[Clip]],
     first_day: dt.date | None,
     last_day: dt.date | None,
 ) -> tuple[int, list[str]]:
@@ -465,7 +465,7 @@ def _write_days(
                     "camera: those days get no tables"
                 )
     for day in days:
-        _write(ws.clips(camera.id, day), by_day.get(day, []))
+        _write(ws.clips(camera.id, day), [*by_day.get(day, ()), *gone.get(day, ())])
     unplaced = [clip for clip in clips if clip.started_at == UNPLACED_AT]
     path = ws.root / "clips" / camera.id / "unplaced.parquet"
     if unplaced or path.is_file():
@@ -480,21 +480,22 @@ def _gone(
     found: Sequence[Clip],
     first_day: dt.date | None,
     last_day: dt.date | None,
-) -> list[Clip]:
-    """Return the clips of the days asked for that are known, but whose files are gone.
+) -> dict[dt.date, list[Clip]]:
+    """Return, by day asked for that was counted, the known clips whose files are gone.
 
-    One that is there under another name is not gone, nor is one that is no longer asked for.
+    One that is there under another name is not gone, nor is one that is no longer asked for. A day
+    not counted so far can only be counted by what is there.
     """
     here = {clip.uri for clip in found} | {uri_of(ws, file.path) for file in files}
     contents = {clip.content_hash for clip in found}
-    gone: dict[str, Clip] = {}
-    for day in ws.days("clips", camera_id):
+    gone: dict[dt.date, list[Clip]] = {}
+    for day in sorted({*ws.days("clips", camera_id)} & {*ws.days("counts", camera_id)}):
         if (first_day or day) <= day <= (last_day or day):
             for row in store.read_table(ws.clips(camera_id, day), schemas.CLIPS).to_pylist():
                 there = row["uri"] in here or row["content_hash"] in contents
                 if not there and not (ws.root / row["uri"]).exists():
-                    gone[row["clip_id"]] = _clip_of(row)
-    return list(gone.values())
+                    gone.setdefault(day, []).append(_clip_of(row))
+    return gone
 
 
 def _distrust_later(

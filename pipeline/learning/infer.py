@@ -209,7 +209,8 @@ def _day_tables(
             ((s["start_s"], s["end_s"]) for s in clip["covered"]), clip["started_at"].timestamp()
         )
         free = exposure.intersection(exposure.subtract(own, taken), [span])
-        yield from _clip_tables(ws, camera, clip, free, scorer, model_id, parts)
+        if free:
+            yield from _clip_tables(ws, camera, clip, free, scorer, model_id, parts)
         taken = exposure.union(taken, own)
 
 

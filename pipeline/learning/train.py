@@ -124,10 +124,13 @@ def train_campaigns(
     size = options.size or default_size(options.arch)
     background = recipes.resolve(options, "footage", 1).background
     labelled = dataset.from_campaigns(ws, campaigns, size, background=bool(background))
-    if not footage_at_hand(ws, _training_days(ws, labelled)):  # nor anything unlabelled
+    footage = footage_at_hand(ws, _training_days(ws, labelled))
+    if not footage:  # nor anything unlabelled
         options = replace(options, self_training=0)
     resolved = recipes.resolve(options, "footage", len(labelled))
-    return _train(ws, labelled, resolved, "footage", campaigns, set_current=set_current)
+    return _train(
+        ws, labelled, resolved, "footage", campaigns, footage=footage, set_current=set_current
+    )
 
 
 def model_id_of(labelled: Labelled, options: TrainOptions, footage: Sequence[Any] = ()) -> str:
@@ -148,16 +151,15 @@ def _train(
     kind: Kind,
     campaigns: Sequence[str] = (),
     *,
+    footage: Sequence[Any] = (),
     set_current: bool = True,
 ) -> str:
     schooling = None
     if options.weights == "scene":
         schooling = rendered.Schooling.of(options, _spec(labelled, options))
         options = replace(options, weights=schooling.name)
-    footage: list[Any] = []
-    if kind == "footage" and options.rounds and options.self_training:
-        footage = footage_at_hand(ws, _training_days(ws, labelled))
-    model_id = model_id_of(labelled, options, footage)
+    read = footage if options.rounds and options.self_training else ()
+    model_id = model_id_of(labelled, options, read)
     if not (ws.model(model_id) / checkpoints.CARD).is_file():
         if schooling is not None:
             schooling.hold(ws)

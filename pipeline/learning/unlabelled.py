@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import cameras, cores, localtime, store, view
+from pipeline import cameras, cores, localtime, progress, store, view
 from pipeline.cameras import Registry
 from pipeline.domain import Camera, Span
 from pipeline.footage import video
@@ -133,13 +133,18 @@ def training_days(
 
 
 def footage_at_hand(ws: Workspace, days: dict[str, list[dt.date]]) -> list[Any]:
-    """Return, JSON-able, all of these days that unlabelled instants depend on; none if no clip."""
+    """Return, JSON-able, all of these days that unlabelled instants depend on; none if no clip.
+
+    What is known but gone is told of.
+    """
     registry = cameras.load(ws.cameras_toml) if days else None
     found: list[Any] = []
     for camera_id, dates in days.items():
         for day in dates:
             assert registry is not None
             zones = [[z.name, z.polygon] for z in registry.camera(camera_id, day).zones]
+            if gone := len(_known(ws, camera_id, day)) - len(_clips(ws, camera_id, day)):
+                progress.note(f"{camera_id} {day}: {gone} clip(s) are gone and teach nothing")
             clips = [
                 [row["clip_id"], row["content_hash"], row["started_at"].isoformat()]
                 for row in _clips(ws, camera_id, day)
@@ -244,12 +249,16 @@ def _about(
 
 
 def _clips(ws: Workspace, camera_id: str, day: dt.date) -> list[dict[str, Any]]:
+    """Return a day's clips that can be read: old footage is deleted."""
+    return [row for row in _known(ws, camera_id, day) if (ws.root / row["uri"]).is_file()]
+
+
+def _known(ws: Workspace, camera_id: str, day: dt.date) -> list[dict[str, Any]]:
     path = ws.clips(camera_id, day)
     if not path.is_file():
         return []
     rows = store.read_table(path, CLIPS).to_pylist()
-    sound = [row for row in rows if row["status"] != "quarantined"]
-    return [row for row in sound if (ws.root / row["uri"]).is_file()]  # old footage is deleted
+    return [row for row in rows if row["status"] != "quarantined"]
 
 
 def _runs(height: int, width: int, block: _Block) -> list[_Run]:

@@ -143,6 +143,7 @@ def test_footage_copied_later_with_the_recording_s_time_makes_its_day_due(world:
         os.utime(path, (1.7e9, 1.7e9))
     assert backlog(world).as_text()["west"] == ["2026-03-04"]
     late.unlink()
+    late.symlink_to(world / "nowhere.mp4")  # ingest quarantines it
     assert "west" not in backlog(world).as_text()
     clips = store.read_table(ws.clips("west", FIRST + dt.timedelta(days=2)), schemas.CLIPS)
     assert clips.column("uri").to_pylist() == [str(first.relative_to(world))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import tomllib
 
 import numpy as np
@@ -15,6 +16,7 @@ from labeling.sample import _repeats, frame_id, sample
 from labeling.selection import RANDOM_SHARE, Motion
 from pipeline import cameras, exposure
 from pipeline.errors import InputError, NotFoundError
+from pipeline.store import Workspace
 
 
 def test_one_call(filmed):
@@ -125,3 +127,11 @@ def test_only_what_is_scheduled_is_drawn(filmed):
         told["camera"][0]["schedule"] = [schedule]
         found = blocks._blocks(filmed, cameras.parse(told), "gate", None, None)
         assert sum(exposure.seconds(b.spans) for b in found) == pytest.approx(seconds, abs=0.5)
+
+
+def test_footage_that_is_gone_is_not_drawn(filmed, tmp_path):
+    ws = Workspace(tmp_path / "ws")
+    shutil.copytree(filmed.root, ws.root)
+    (ws.root / "footage/gate/2026-03-02T120000+0000.mp4").unlink()
+    assert sample(ws, "gone", 6) == 6
+    assert {f"{t:%d}" for t in campaign.read_frames(ws, "gone")["captured_at"]} == {"03"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 import shutil
@@ -224,12 +225,14 @@ def test_clip_ids_are_safe_and_tell_folders_apart() -> None:
 def test_clips_whose_files_are_gone_stay_known_until_they_are_to_be_forgotten(
     ws: Workspace, make_clip: MakeClip
 ) -> None:
-    """Footage is deleted to make room, or its disk is not there: what was seen was seen."""
+    """Footage is deleted to make room, or its disk is not there: what was counted was counted."""
     first = _put(ws, make_clip("a.mp4"), "2026-03-28T100000+0000.mp4")
     _put(ws, make_clip("b.mp4", n=60), "2026-03-28T110000+0000.mp4")
     kept = _put(ws, make_clip("c.mp4", n=70), "2026-03-29T100000+0000.mp4")
     ingest(ws, _registry())
     days = [dt.date(2026, 3, 28), _DAY]
+    for day in days:
+        ws.counts("gate", day, "m").parent.mkdir(parents=True)
     before = [_rows(ws, day) for day in days]
     first.unlink()
     for over in ((None, None), (days[0], days[0])):
@@ -280,3 +283,25 @@ def test_a_damaged_record_of_a_check_is_made_anew(ws: Workspace, make_clip: Make
     ]
     kept.write_text("[]")
     assert ingest(ws, _registry()).decoded == 1
+
+
+def test_a_day_not_counted_yet_is_what_is_there(ws: Workspace, make_clip: MakeClip) -> None:
+    gone = _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
+    _put(ws, make_clip("b.mp4", n=60), "2026-03-29T110000+0000.mp4")
+    ingest(ws, _registry())
+    gone.unlink()
+    assert ingest(ws, _registry()).remarks == ()
+    assert [row["started_at"].hour for row in _rows(ws, _DAY)] == [11]
+
+
+def test_a_header_that_claims_thousands_of_years_stops_nothing(
+    ws: Workspace, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put(ws, make_clip("a.mp4"), "2026-03-28T220000+0000.mp4")
+    _put(ws, make_clip("b.mp4"), "2026-03-28T223000+0000.mp4")
+    probed = ingesting.probe
+    monkeypatch.setattr(
+        ingesting, "probe", lambda path: dataclasses.replace(probed(path), duration_s=1e12)
+    )
+    ingest(ws, _registry(), (), _DAY, _DAY)
+    assert _rows(ws, _DAY) == []
