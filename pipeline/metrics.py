@@ -219,12 +219,20 @@ def estimate_prior(p: ArrayLike, was: float, rounds: int = 200) -> float:
 def evaluation(
     truth: ArrayLike, p: ArrayLike, threshold: float = 0.5, weights: ArrayLike | None = None
 ) -> dict[str, Any]:
-    """Return accuracy, sensitivity, specificity, AUC and Brier score with intervals, ECE and n."""
+    """Return accuracy, sensitivity, specificity, AUC and Brier score with intervals, ECE and n.
+
+    Sensitivity, specificity and confusion are those at ``threshold``, which may be chosen for
+    counting; accuracy is how often the likelier answer is right, whatever that is.
+
+    >>> found = evaluation([1, 1, 0, 0], [0.9, 0.6, 0.2, 0.1], threshold=0.8)
+    >>> found["accuracy"]["value"], found["sensitivity"]["value"]
+    (1.0, 0.5)
+    """
     y, q, w = _columns(truth, p, weights)
     right = (q >= threshold) == y
     return {
         "n": len(y),
-        "accuracy": share(right, w).as_json(),
+        "accuracy": share((q >= 0.5) == y, w).as_json(),
         "sensitivity": share(right[y], w[y]).as_json(),
         "specificity": share(right[~y], w[~y]).as_json(),
         "auc": auc(y, q).as_json(),
