@@ -32,6 +32,7 @@ from pipeline.domain import Span
 _DRIFT_Z = 3.5
 _FILLED = 0.005
 _MUCH_UNSEEN = 0.02
+_NOTHING = 1e-6  # trucks that are the arithmetic's, not the road's
 
 
 def count_day(
@@ -87,6 +88,7 @@ def _count(
         return None
     if lo == hi:
         return lo, lo, hi
+    mean = mean if mean > _NOTHING else 0.0
     return mean, min(lo, mean), max(hi, mean)
 
 
