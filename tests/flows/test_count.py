@@ -1,0 +1,49 @@
+"""Runs that find nothing due: what was counted and never published, and models not in use."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flows import _steps, count, operate
+from pipeline import cameras, daily, store
+from pipeline.ingest import ingest
+from pipeline.store import Workspace
+
+NOON = dt.datetime(2026, 3, 5, 12, tzinfo=dt.UTC)
+
+
+def counted(ws: Workspace, model_id: str) -> None:
+    registry = cameras.load(ws.cameras_toml)
+    ingest(ws, registry)
+    daily.count_days(ws, registry, daily.camera_days(ws, registry), model_id)
+
+
+def test_what_a_run_cut_short_has_counted_is_published(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_steps, "publish_counts", _steps.publish_counts.fn)
+    ws = Workspace(world)
+    counted(ws, "bright")
+    told = [count.until(str(world), "America/Chicago", NOON, 14).message for _ in range(2)]
+    nothing = "nothing is due in America/Chicago up to 2026-03-04"
+    # two cameras, three days each
+    assert told == [f"{nothing}; 6 row(s) published that a run before had counted", nothing]
+    assert len(list(ws.vintages.glob("*.parquet"))) == 1
+
+
+def test_counts_of_a_model_that_is_not_in_use_are_not_published(world: Path) -> None:
+    ws = Workspace(world)
+    shutil.copytree(ws.model("bright"), ws.model("other"))
+    card = store.read_json(ws.model("other") / "card.json")
+    store.write_json(ws.model("other") / "card.json", card | {"model_id": "other"})
+    counted(ws, "other")
+    registry = cameras.load(ws.cameras_toml)
+    last = dt.date(2026, 3, 4)
+    found = operate.backfill(ws, registry, None, last, model="other", now=NOON)
+    assert (found["there"], found["due"], found["published"], found["in_use"]) == (6, 0, 0, False)
+    assert operate.backfill_text(found).endswith("0 row(s) published, for the model is not in use")
+    assert not ws.vintages.exists()
