@@ -134,9 +134,10 @@ def test_lineage_names_the_windows(counted) -> None:
 def test_the_first_audit_is_a_reason(counted) -> None:
     counted.count("2026-02-03", 24.0)
     counted.publish("2026-02-05T00:00:00Z")
+    counted.count("2026-02-03", 30.0)
     path = counted.ws.counts("north-gate", DAY, "m1")
     (row,) = store.read_table(path, schemas.COUNTS).to_pylist()
-    row |= {"method": "events+audit", "truck_count": 30.0, "truck_count_hi": 40.0}
+    row |= {"method": "events+audit", "truck_count_hi": 40.0}
     store.write_table(path, store.table_of([row], schemas.COUNTS), schemas.COUNTS)
     counted.publish("2026-02-06T00:00:00Z")
     history = revisions(counted.ws, "north-gate", DAY)
