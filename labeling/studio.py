@@ -237,7 +237,7 @@ def _listed(ledger: Ledger, server: LabelStudio) -> list[dict[str, Any]]:
         # Skipped tasks are listed too, but not counted.
         expected = int(server.project(ledger.number())["total_annotations_number"] or 0)
         listed = {int(t["id"]): t for t in server.annotated_tasks(ledger.number())}
-        given = sum(1 for task in listed.values() for a in _votes(task))
+        given = sum(len(_votes(task)) for task in listed.values())
         if given >= expected:
             return list(listed.values())
     raise ServiceError(

@@ -46,20 +46,21 @@ def sessions(exchange: str, first: dt.date, last: dt.date) -> dict[dt.date, dt.d
     import exchange_calendars
     from exchange_calendars.errors import NoSessionsError
 
-    end = last + dt.timedelta(days=31)
+    end, problem = last + dt.timedelta(days=31), ""
     with warnings.catch_warnings():  # it uses what pandas 3.1 deprecates
         warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            calendar = exchange_calendars.get_calendar(exchange, start=str(first), end=str(end))
-        except NoSessionsError:
-            return {}
-        except (ValueError, NotImplementedError):
+        for bounds in ({"start": str(first), "end": str(end)}, {}):  # where these are too wide
             try:
-                calendar = exchange_calendars.get_calendar(exchange)
+                calendar = exchange_calendars.get_calendar(exchange, **bounds)
+                break
+            except NoSessionsError:
+                return {}
             except (ValueError, NotImplementedError) as error:
-                raise ConfigError(
-                    f"exchange {exchange!r} has no calendar here from {first} to {last}: {error}.",
-                    "Give another exchange in cameras.toml, or none.",
-                ) from None
+                problem = str(error)
+        else:
+            raise ConfigError(
+                f"exchange {exchange!r} has no calendar here from {first} to {last}: {problem}.",
+                "Give another exchange in cameras.toml, or none.",
+            )
     opens = ((day.date(), at.to_pydatetime()) for day, at in calendar.opens.items())
     return {day: at for day, at in opens if first <= day <= end}

@@ -143,11 +143,12 @@ def footage_at_hand(ws: Workspace, days: dict[str, list[dt.date]]) -> list[Any]:
         for day in dates:
             assert registry is not None
             zones = [[z.name, z.polygon] for z in registry.camera(camera_id, day).zones]
-            if gone := len(_known(ws, camera_id, day)) - len(_clips(ws, camera_id, day)):
+            there = _clips(ws, camera_id, day)
+            if gone := len(_known(ws, camera_id, day)) - len(there):
                 progress.note(f"{camera_id} {day}: {gone} clip(s) are gone and teach nothing")
             clips = [
                 [row["clip_id"], row["content_hash"], row["started_at"].isoformat()]
-                for row in _clips(ws, camera_id, day)
+                for row in there
             ]
             found += [[camera_id, str(day), zones, clips]] if clips else []
     return found

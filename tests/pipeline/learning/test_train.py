@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline import schemas, store, view
@@ -18,6 +19,7 @@ from pipeline.learning import (
     classroom,
     engines,
     evaluate,
+    fitting,
     infer,
     recipes,
     train,
@@ -240,7 +242,6 @@ def test_options_out_of_range_are_named(options, said):
 
 
 def test_focal_and_softmax_losses_by_hand():
-    import torch
 
     from pipeline.learning.fitting import loss
 
@@ -442,6 +443,29 @@ def test_no_instant_close_to_a_held_out_label_teaches_its_judge(campaign):
         close = np.array([np.abs(held - t).min() < 0.8 for t in at])
         assert close.any()
         assert folds.heard[k].tolist() == close.tolist()
+
+    labels = training._lesson(np.arange(len(labelled)))
+    free = fitting.Lesson(torch.from_numpy(pixels), torch.zeros(20), torch.ones(20))
+    for k, course in enumerate(training._courses("teacher", labels, free, folds)):
+        own = folds.labels == k
+        taught = len(course.lesson) - int((~own & ~training._neighbours(own)).sum())
+        assert taught == int(((folds.windows != k) & ~folds.heard[k]).sum())
+
+
+def test_other_footage_of_the_same_labels_is_another_model(campaign, tmp_path, monkeypatch):
+    ws = Workspace(tmp_path / "ws")
+    shutil.copytree(campaign.root, ws.root)
+    monkeypatch.setattr(train, "_teach", lambda *_: None)
+    monkeypatch.setattr(checkpoints, "set_current", lambda *_: None)
+    path = ws.clips("gate", DAY)
+    rows = store.read_table(path, schemas.CLIPS).to_pylist()
+    ids = []
+    for digest in ("", "other"):
+        told = [{**row, "content_hash": digest} for row in rows]
+        store.write_table(path, store.table_of(told, schemas.CLIPS), schemas.CLIPS)
+        ids.append(train.train_campaigns(ws, ["first"]))
+    assert ids[0] != ids[1]
+    assert train.train_campaigns(ws, ["first"]) == ids[1]
 
 
 def test_what_unlabelled_instants_show_changes_no_probability(campaign):
