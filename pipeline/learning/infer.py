@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from pipeline.domain import Camera, Span
     from pipeline.learning.engines import Engine
 
-RULES = 2  # raised when equal inputs would give other scores
+RULES = 3  # raised when equal inputs would give other scores
 
-_SCORED_BY = (  # what of a clip's row its scores depend on: not on how much of it can be trusted
+_SCORED_BY = (  # what of a clip's row its scores depend on; what is trusted later has none so far
     "clip_id",
+    "covered",
     "uri",
     "content_hash",
     "started_at",

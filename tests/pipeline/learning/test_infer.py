@@ -237,3 +237,15 @@ def test_scoring_takes_no_torch():
     code = "import sys, pipeline.learning.infer, pipeline.daily; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_scores_know_what_of_a_clip_was_trusted(tmp_path, make_clip):
+    """What is trusted only later has no scores, and would count as seen without a truck."""
+    clip = make_clip("a.mp4", n=100)
+    told = []
+    for covered in ([(0.0, 1.0)], [(0.0, 4.0)]):
+        ws, camera = _workspace(tmp_path, [(clip, NOON, 100, "partial", covered)])
+        clips = read_table(ws.clips("gate", DAY), schemas.CLIPS).to_pylist()
+        told.append(infer._made_from(ws, camera, clips, "", "auto"))
+
+    assert told[0] != told[1]
