@@ -10,7 +10,7 @@ generator, which the training loop seeds per epoch.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,14 +47,18 @@ class Augment:
     def __call__(self, pixels: Tensor, mirrored: Tensor | None = None) -> Tensor:
         """Return changed copies of ``uint8[n, c, h, w]`` as ``float32`` in 0-1.
 
-        ``mirrored`` (bool ``[n]``) says which to flip; without it each is flipped at random.
+        ``mirrored`` (bool ``[n]``) says which to flip; without it each is flipped at random. Where
+        pixels only move (``flip``, ``shift_px``) they stay ``uint8``, which networks take too.
         """
         if self.flip:
             if mirrored is None:
                 mirrored = torch.rand(len(pixels), device=pixels.device) < 0.5
-            pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
+            turned = mirrored.nonzero().flatten()
+            pixels = pixels.index_copy(0, turned, pixels.index_select(0, turned).flip(3))
         if self.shift_px:
             pixels = shifted(pixels, self.shift_px)
+        if replace(self, flip=False, shift_px=0) == Augment():
+            return pixels
         x = pixels.float().mul_(1 / 255)
         if self.turn_deg or self.zoom or self.slide:
             moved = _chosen(x, 0.6)  # the dearest change of all, so not for every picture

@@ -7,7 +7,8 @@ are made on the spot: ``448×448`` JPEGs of noise over blotches, half of them wi
 
 * ``train_ratio``: the reference network, files in, weights out, the same pictures, epochs, batch,
   optimiser and flips. The other way: Pillow, torchvision transforms and a ``DataLoader`` with a
-  worker per core, float32, eager. Ours: :func:`dataset.from_files` and :func:`fitting.fit`.
+  worker per core, float32, eager. Ours: :func:`dataset.from_files` and :func:`fitting.fit`. Both
+  share this process, and so the other way has the memory that ours makes it keep, too.
 * ``loader_ratio``: :func:`pictures.read_all` against reading and ``simplejpeg.decode_jpeg`` alone,
   on as many threads, both at full size.
 * ``infer_ratio_engine``: bytes in, logits out, by the engine that training would choose, against

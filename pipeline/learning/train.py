@@ -58,7 +58,7 @@ LEAST_WEIGHT = 0.03  # below it an unlabelled instant is not worth a step
 VOUCHED = 0.7  # what an instant that was judged at second hand weighs beside a label
 GOING_ON = 0.6  # how long a teacher goes on as a pupil, beside its own course
 SURE_FLAW = 0.02  # share of wrong labels assumed before any network has judged them
-RECIPE = 13  # raised when the same options begin to mean another training
+RECIPE = 14  # raised when the same options begin to mean another training
 
 Floats = NDArray[np.float64]
 

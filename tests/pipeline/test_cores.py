@@ -21,6 +21,38 @@ def test_a_quota_limits_the_cores(tmp_path: Path, text: str, most: int) -> None:
     assert cores.usable(tmp_path) == min(most, len(os.sched_getaffinity(0)))
 
 
+FAULTS = """
+import resource, sys
+import numpy as np
+from pipeline import cores
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        np.ones(80_000_000, dtype=np.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+before, can = faults(), cores.keep_memory()
+faults()
+print(can, before, faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts page faults as Linux does")
+def test_kept_memory_is_not_cleared_anew() -> None:
+    told = subprocess.check_output([sys.executable, "-c", FAULTS], text=True)
+    can, before, after = told.split()
+
+    if can != "True":
+        pytest.skip("another C library than glibc, or an older one")
+    assert int(after) < int(before) / 10
+
+
+def test_another_c_library_keeps_to_its_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores.ctypes, "CDLL", lambda _: object())
+    assert not cores.keep_memory()
+
+
 @pytest.mark.parametrize(("quota", "most"), [("100000", 1), ("-1", 10**6)])
 def test_a_quota_of_the_first_version_too(tmp_path: Path, quota: str, most: int) -> None:
     (tmp_path / "cpu").mkdir()

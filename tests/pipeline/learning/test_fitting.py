@@ -93,7 +93,16 @@ def test_epochs_shrink_to_the_time_there_is():
 def test_no_augmentation_changes_nothing():
     pixels = torch.randint(0, 255, (4, 6, 16, 16), dtype=torch.uint8)
 
-    assert torch.allclose(Augment()(pixels), pixels.float() / 255.0)
+    assert Augment()(pixels) is pixels
+
+
+def test_bytes_are_blended_as_shares_of_255():
+    torch.manual_seed(0)
+    pixels = torch.full((2, 3, 4, 4), 51, dtype=torch.uint8)
+    x, target = fitting.mixed(pixels, torch.tensor([0.0, 1.0]), 0.4)
+
+    assert torch.allclose(x, torch.full_like(x, 0.2))
+    assert float(target.sum()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("kind", ["thumbnail", "photograph", "footage"])
@@ -148,11 +157,12 @@ def test_shift_reflects_at_the_edge():
 
 
 def test_flips_alternate():
-    pixels = torch.arange(12, dtype=torch.uint8).reshape(1, 3, 2, 2).repeat(2, 1, 1, 1)
-    shown = Augment(flip=True)(pixels, torch.tensor([True, False])) * 255.0
+    pixels = torch.arange(12, dtype=torch.uint8).reshape(1, 3, 2, 2).repeat(3, 1, 1, 1)
+    before = pixels.clone()
+    shown = Augment(flip=True)(pixels, torch.tensor([True, False, True]))
 
-    assert torch.equal(shown[0].round().byte(), pixels[0].flip(2))
-    assert torch.equal(shown[1].round().byte(), pixels[1])
+    assert torch.equal(shown, torch.stack([before[0].flip(2), before[1], before[2].flip(2)]))
+    assert torch.equal(pixels, before), "the lesson itself was flipped"
 
 
 def test_recipes_fill_every_gap():
