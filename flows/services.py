@@ -56,6 +56,7 @@ class Services:
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_API_URL": f"{url}/api",
             **_temporary.NOTHING_REPORTED,
+            **_processes.ONE_HEAP,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(automations.HEARTBEAT_S),
             "TRUCK_COUNTER_ROOT": str(self.root),
         }

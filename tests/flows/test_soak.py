@@ -99,7 +99,8 @@ def test_a_month_of_mornings_leaves_nothing_behind(
 
     def start(name: str, *words: str) -> dict[str, Any]:
         log = tmp_path / f"{name}.log"
-        record = _processes.start(server.prefect(*words), log, tools.REPOSITORY, server.env)
+        env = {**server.env, **_processes.ONE_HEAP}  # as ``up`` has them
+        record = _processes.start(server.prefect(*words), log, tools.REPOSITORY, env)
         request.addfinalizer(lambda: _processes.end(record, patience_s=2))
         return record
 
