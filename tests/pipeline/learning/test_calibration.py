@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from pipeline import metrics
-from pipeline.learning import calibration, train
+from pipeline.learning import calibration
 from pipeline.learning.calibration import Calibration
+from pipeline.learning.training import TEMPER
 
 
 def test_probabilities_hold_at_natural_prevalence_after_enriched_learning():
@@ -132,7 +133,7 @@ def test_a_small_power_of_the_weights_is_nearer_than_all_of_them():
         return kind == 2, 0.5 * np.log(odds) + 1.0
 
     road, seen = drawn(40_000, (0.74, 0.20, 0.06))
-    loss = {0.0: 0.0, train.TEMPER: 0.0, 1.0: 0.0}
+    loss = {0.0: 0.0, TEMPER: 0.0, 1.0: 0.0}
     for _ in range(20):
         random, chosen = drawn(60, (0.74, 0.20, 0.06)), drawn(340, (0.05, 0.63, 0.32))
         truth, logits = (np.concatenate(both) for both in zip(random, chosen, strict=True))
@@ -144,7 +145,7 @@ def test_a_small_power_of_the_weights_is_nearer_than_all_of_them():
             )
             p = np.clip(fitted.p_truck(seen), 1e-9, 1 - 1e-9)
             loss[power] -= np.log(np.where(road, p, 1 - p)).mean() / 20
-    assert loss[train.TEMPER] < loss[1.0]
+    assert loss[TEMPER] < loss[1.0]
 
 
 def test_the_threshold_for_counting_separates_what_one_half_does_not():

@@ -25,7 +25,9 @@ from pipeline.learning import (
     train,
 )
 from pipeline.learning.calibration import Calibration
+from pipeline.learning.crossfit import CrossFitting
 from pipeline.learning.options import TrainOptions
+from pipeline.learning.training import HeldOut, Training
 from pipeline.learning.unlabelled import Windows
 from pipeline.store import Workspace
 
@@ -401,12 +403,12 @@ def test_a_label_vouches_for_its_vehicle_and_for_no_other(campaign):
 def test_what_only_teachers_take_for_a_truck_teaches_nothing(campaign):
     labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
     options = recipes.resolve(TrainOptions(), "footage", len(labelled))
-    training = train._Training(campaign, labelled, options, "footage", "m")
+    crossing = CrossFitting(Training(campaign, labelled, options, "footage", "m"))
     truck = int(np.flatnonzero(labelled.truth)[-1])
     drawn = [True, True, True, False]
     windows = _instants(labelled, [truck] * 4, [900.0, 990.0, 1080.0, 0.0], drawn)
     fitted = Calibration(natural=0.05)
-    free = training._self_taught(windows, np.array([-6.0, 6.0, 2.9, 6.0]), fitted)
+    free = crossing._self_taught(windows, np.array([-6.0, 6.0, 2.9, 6.0]), fitted)
 
     # At 5% the log odds are -2.94 lower: -8.9, 3.1, -0.04; the last stands beside its label.
     assert free.weight.tolist() == pytest.approx([0.7, 0.0, 0.0, 0.7])
@@ -432,11 +434,12 @@ def test_no_instant_close_to_a_held_out_label_teaches_its_judge(campaign):
     """Labels every half second in blocks of one: those about an edge have neighbours across it."""
     labelled = train.dataset.from_campaigns(campaign, ["first"])
     options = train.recipes.resolve(TrainOptions(rounds=2), "footage", len(labelled))
-    training = train._Training(campaign, labelled, options, "footage", "m")
+    training = Training(campaign, labelled, options, "footage", "m")
     at = labelled.captured_s[:20]
     pixels = np.zeros((20, *labelled.pixels.shape[1:]), np.uint8)
     windows = Windows(pixels, np.arange(20), np.ones(20, bool), ("gate",) * 20, ("out",) * 20, at)
-    folds = training._folds_of(windows)
+    crossing = CrossFitting(training)
+    folds = crossing._folds_of(windows)
 
     for k in range(2):
         held = labelled.captured_s[folds.labels == k]
@@ -444,11 +447,11 @@ def test_no_instant_close_to_a_held_out_label_teaches_its_judge(campaign):
         assert close.any()
         assert folds.heard[k].tolist() == close.tolist()
 
-    labels = training._lesson(np.arange(len(labelled)))
+    labels = training.lesson(np.arange(len(labelled)))
     free = fitting.Lesson(torch.from_numpy(pixels), torch.zeros(20), torch.ones(20))
-    for k, course in enumerate(training._courses("teacher", labels, free, folds)):
+    for k, course in enumerate(crossing._courses("teacher", labels, free, folds)):
         own = folds.labels == k
-        taught = len(course.lesson) - int((~own & ~training._neighbours(own)).sum())
+        taught = len(course.lesson) - int((~own & ~training.neighbours(own)).sum())
         assert taught == int(((folds.windows != k) & ~folds.heard[k]).sum())
 
 
@@ -471,10 +474,10 @@ def test_other_footage_of_the_same_labels_is_another_model(campaign, tmp_path, m
 def test_what_unlabelled_instants_show_changes_no_probability(campaign):
     labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
     options = recipes.resolve(TrainOptions(), "footage", len(labelled))
-    training = train._Training(campaign, labelled, options, "footage", "m")
+    training = Training(campaign, labelled, options, "footage", "m")
     logits = np.where(labelled.truth == 1, 2.0, -2.0) + np.linspace(-3, 3, 40)
-    held_out = train.HeldOut(np.arange(40), logits, "by hand")
-    empty, full = (training._calibrated(held_out, np.full(400, z)) for z in (-9.0, 9.0))
+    held_out = HeldOut(np.arange(40), logits, "by hand")
+    empty, full = (training.calibrated(held_out, np.full(400, z)) for z in (-9.0, 9.0))
 
     assert empty.natural < 0.3
     assert full.natural > 0.7
@@ -490,8 +493,8 @@ def test_one_row_that_stands_for_much_does_not_settle_the_calibration(campaign):
     heavy = replace(labelled, weight=np.where(np.arange(40) == odd, 1000.0, 1.0))
     p = []
     for one in (labelled, heavy):
-        training = train._Training(campaign, one, options, "footage", "m")
-        fitted = training._calibrated(train.HeldOut(np.arange(40), logits, "by hand"))
+        training = Training(campaign, one, options, "footage", "m")
+        fitted = training.calibrated(HeldOut(np.arange(40), logits, "by hand"))
         p.append(float(fitted.p_truck([-1.0])[0]))
     # By its whole weight it would be nearly all there is, and any logit near it a truck.
     whole = calibration.calibrate(
