@@ -132,7 +132,7 @@ def _counted_before(
 
 def footage(ws: Workspace, registry: Registry, camera_id: str) -> dict[dt.date, list[Path]]:
     """Return the files of each local day by the start that their names tell, oldest day first."""
-    from pipeline.ingest import SUFFIXES, clip_start
+    from pipeline.footage.files import SUFFIXES, clip_start
 
     found: dict[dt.date, list[Path]] = {}
     for camera in (c for c in registry.entries if c.id == camera_id):
@@ -200,7 +200,7 @@ def counted_at(
 def _are_known(ws: Workspace, camera_id: str, day: dt.date, files: Sequence[Path]) -> bool:
     """Tell whether all these files are in a camera-day's clips table."""
     from pipeline.daily import clip_rows
-    from pipeline.ingest import uri_of
+    from pipeline.footage.files import uri_of
 
     known = {row["uri"] for row in clip_rows(ws, camera_id, day)}
     return all(uri_of(ws, path) in known for path in files)

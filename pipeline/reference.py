@@ -88,7 +88,7 @@ def brightness(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _clips(ws: Workspace, camera: Camera) -> Iterator[Path]:
     """Yield the entry's files in order of their start."""
-    from pipeline.ingest import files_of
+    from pipeline.footage.files import files_of
 
     for file in files_of(ws, [camera]):
         if file.refused:

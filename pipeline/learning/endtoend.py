@@ -140,7 +140,7 @@ def _prepare(ws: Workspace, clip: Path) -> Clip:
     """Write what a scored day needs: the clip's row, and an untrained reference network."""
     import torch
 
-    from pipeline.ingest import as_row
+    from pipeline.clip_days import as_row
     from pipeline.learning import checkpoints
     from pipeline.learning.models import NetSpec, build
 

@@ -17,9 +17,11 @@ from pipeline import cameras, schemas, store
 from pipeline import ingest as ingesting
 from pipeline.cameras import Registry
 from pipeline.domain import Camera, Clip
+from pipeline.footage import files
+from pipeline.footage.files import clip_start
 from pipeline.footage.verify import Verification
 from pipeline.footage.view_change import Look
-from pipeline.ingest import clip_id, clip_start, ingest
+from pipeline.ingest import clip_id, ingest
 from pipeline.progress import spoken
 from pipeline.store import Workspace
 
@@ -299,9 +301,9 @@ def test_a_header_that_claims_thousands_of_years_stops_nothing(
 ) -> None:
     _put(ws, make_clip("a.mp4"), "2026-03-28T220000+0000.mp4")
     _put(ws, make_clip("b.mp4"), "2026-03-28T223000+0000.mp4")
-    probed = ingesting.probe
+    probed = files.probe
     monkeypatch.setattr(
-        ingesting, "probe", lambda path: dataclasses.replace(probed(path), duration_s=1e12)
+        files, "probe", lambda path: dataclasses.replace(probed(path), duration_s=1e12)
     )
     ingest(ws, _registry(), (), _DAY, _DAY)
     assert _rows(ws, _DAY) == []

@@ -23,7 +23,7 @@ import av
 
 from pipeline import store
 from pipeline.errors import ConfigError, StoreError
-from pipeline.ingest import clip_start, precise_start
+from pipeline.footage.files import clip_start, precise_start
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer

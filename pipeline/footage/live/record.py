@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import FootageError, InputError, TruckCounterError
+from pipeline.footage.files import is_live
 from pipeline.footage.live.recorder import Tally, checked
-from pipeline.ingest import is_live
 from pipeline.progress import note
 
 if TYPE_CHECKING:

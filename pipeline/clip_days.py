@@ -1,0 +1,113 @@
+"""The ``clips`` tables: one per camera-local day, one row per clip that touches the day."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import aim, localtime, schemas, store
+from pipeline.domain import Camera, Clip
+from pipeline.footage.files import UNPLACED_AT, FootageFile, uri_of
+
+if TYPE_CHECKING:
+    from pipeline.store import Workspace
+
+_DARK_DAYS = 366  # a longer silence between two clips is not a dark camera's
+
+
+def write(
+    ws: Workspace,
+    entries: Sequence[Camera],
+    clips: Sequence[Clip],
+    gone: Mapping[dt.date, Sequence[Clip]],
+    first_day: dt.date | None,
+    last_day: dt.date | None,
+) -> tuple[int, list[str]]:
+    """Write a table for every day asked for, also where it has no clip.
+
+    Return how many, and remarks: one clip of a clock that was reset makes no years of dark days.
+    """
+    camera = entries[-1]
+    by_day: dict[dt.date, list[Clip]] = {}
+    for clip in clips:
+        if clip.started_at != UNPLACED_AT:
+            for day in localtime.touched_days(clip.started_at, clip.duration_s, camera.timezone):
+                by_day.setdefault(day, []).append(clip)
+    known = sorted({*by_day, *ws.days("clips", camera.id)})
+    first, last = first_day or min(known, default=None), last_day or max(known, default=None)
+    days = localtime.days_between(first, last) if first and last else []
+    remarks = []
+    if first_day is None:
+        for before, after in pairwise(day for day in known if last and day <= last):
+            if (after - before).days > _DARK_DAYS:
+                days = [day for day in days if not before < day < after]
+                remarks.append(
+                    f"{camera.id}: nothing between {before} and {after}, too long for a dark "
+                    "camera: those days get no tables"
+                )
+    for day in days:
+        _put(ws.clips(camera.id, day), [*by_day.get(day, ()), *gone.get(day, ())])
+    unplaced = [clip for clip in clips if clip.started_at == UNPLACED_AT]
+    path = ws.root / "clips" / camera.id / "unplaced.parquet"
+    if unplaced or path.is_file():
+        _put(path, unplaced)
+    return len(days), remarks
+
+
+def gone(
+    ws: Workspace,
+    camera_id: str,
+    files: Sequence[FootageFile],
+    found: Sequence[Clip],
+    first_day: dt.date | None,
+    last_day: dt.date | None,
+) -> dict[dt.date, list[Clip]]:
+    """Return, by day asked for that was counted, the known clips whose files are gone.
+
+    One that is there under another name is not gone, nor is one that is no longer asked for. A day
+    not counted so far can only be counted by what is there.
+    """
+    here = {clip.uri for clip in found} | {uri_of(ws, file.path) for file in files}
+    contents = {clip.content_hash for clip in found}
+    by_day: dict[dt.date, list[Clip]] = {}
+    for day in sorted({*ws.days("clips", camera_id)} & {*ws.days("counts", camera_id)}):
+        if (first_day or day) <= day <= (last_day or day):
+            for row in store.read_table(ws.clips(camera_id, day), schemas.CLIPS).to_pylist():
+                there = row["uri"] in here or row["content_hash"] in contents
+                if not there and not (ws.root / row["uri"]).exists():
+                    by_day.setdefault(day, []).append(_clip_of(row))
+    return by_day
+
+
+def distrust_later(
+    ws: Workspace, entries: Sequence[Camera], events: Sequence[aim.Event], last_day: dt.date | None
+) -> None:
+    """Take from days ingested before, after those of now, what a changed view makes worthless."""
+    if not events or last_day is None:
+        return
+    for day in ws.days("clips", entries[-1].id):
+        if day > last_day:
+            path = ws.clips(entries[-1].id, day)
+            rows = store.read_table(path, schemas.CLIPS).to_pylist()
+            _put(path, [aim.without_events(_clip_of(r), entries, events) for r in rows])
+
+
+def _clip_of(row: dict[str, Any]) -> Clip:
+    return Clip(**{**row, "covered": tuple((s["start_s"], s["end_s"]) for s in row["covered"])})
+
+
+def _put(path: Path, clips: Sequence[Clip]) -> None:
+    rows = [as_row(clip) for clip in sorted(clips, key=lambda c: (c.started_at, c.clip_id))]
+    table = store.table_of(rows, schemas.CLIPS)
+    if not store.same_rows(path, table, schemas.CLIPS):
+        store.write_table(path, table, schemas.CLIPS)
+
+
+def as_row(clip: Clip) -> dict[str, Any]:
+    """Return a clip as a row of the clips table."""
+    row = dict(vars(clip))
+    row["covered"] = [{"start_s": start, "end_s": end} for start, end in clip.covered]
+    return row

@@ -1,0 +1,171 @@
+"""Footage files: which there are, whose they are, and when each starts by its name."""
+
+from __future__ import annotations
+
+import datetime as dt
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import localtime
+from pipeline.domain import Camera
+from pipeline.errors import FootageError
+from pipeline.footage.containers import probe
+
+if TYPE_CHECKING:
+    from pipeline.store import Workspace
+
+SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".ts", ".wmv", ".asf")
+UNPLACED_AT = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+"""When a clip starts whose name does not tell."""
+NAMED_WITHIN = dt.timedelta(seconds=5)  # how far a recording's name may be from its true start
+
+_LONGEST = dt.timedelta(days=1)  # no clip reaches further
+
+
+@dataclass(frozen=True)
+class FootageFile:
+    """A footage file, the registry entry it belongs to, and its start where the name tells it."""
+
+    path: Path
+    camera: Camera
+    started_at: dt.datetime | None
+    refused: str = ""
+
+
+def clip_start(stem: str, camera: Camera) -> dt.datetime | None:
+    """Return the UTC instant that a file name tells, or None where it tells none.
+
+    A pattern without ``%z`` gives camera-local time, unless it ends in a literal ``Z`` (UTC). A
+    local time that happens twice is the first of the two.
+
+    >>> from pipeline.domain import Camera
+    >>> camera = Camera("a", "s", "America/Chicago", "*.mp4", ())
+    >>> clip_start("2026-01-31T060000+0000", camera).isoformat()
+    '2026-01-31T06:00:00+00:00'
+    """
+    try:
+        start = dt.datetime.strptime(stem, camera.clip_start)  # noqa: DTZ007 - set below
+    except ValueError:
+        return None
+    if start.tzinfo is None:
+        utc = camera.clip_start.endswith("Z")
+        start = start.replace(tzinfo=dt.UTC if utc else localtime.zone_info(camera.timezone))
+    try:
+        return start.astimezone(dt.UTC)
+    except OverflowError:
+        return None
+
+
+def precise_start(named: dt.datetime, told: str) -> dt.datetime:
+    """Return a recording's start with the fractions of a second that its name may leave out.
+
+    ``told`` is the file's own ``creation_time``; one that disagrees with the name is not believed.
+
+    >>> noon = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
+    >>> precise_start(noon, "2026-01-31T12:00:00.250000Z").isoformat()
+    '2026-01-31T12:00:00.250000+00:00'
+    """
+    try:
+        start = dt.datetime.fromisoformat(told)
+    except ValueError:
+        return named
+    if start.tzinfo is None or abs(start - named) > NAMED_WITHIN:
+        return named
+    return start.astimezone(dt.UTC)
+
+
+def files_of(ws: Workspace, entries: Sequence[Camera]) -> list[FootageFile]:
+    """Find a camera's footage; a file goes with the registry entry in force when it starts."""
+    found: dict[Path, FootageFile] = {}
+    for camera in sorted(entries, key=lambda entry: entry.valid_from):
+        for path in _matching(ws, camera):
+            started_at = clip_start(path.stem, camera)
+            day = started_at and localtime.local_day(started_at, camera.timezone)
+            if path in found and (day is None or day < camera.valid_from):
+                continue
+            refused = _refused(path, _fixed_part(ws, camera))
+            found[path] = FootageFile(path, camera, started_at, refused)
+    return sorted(found.values(), key=lambda f: (f.started_at or UNPLACED_AT, f.path))
+
+
+def _matching(ws: Workspace, camera: Camera) -> Iterator[Path]:
+    for name in _glob(ws, pattern_of(camera)):
+        path = ws.root / name
+        if not path.is_dir() and (not is_live(camera) or name.lower().endswith(SUFFIXES)):
+            yield path
+
+
+def is_live(camera: Camera) -> bool:
+    """Tell whether a camera's source is an address; its footage is then what `record` wrote."""
+    return "://" in camera.source
+
+
+def pattern_of(camera: Camera) -> str:
+    """Return where a camera's files lie; an address, which may hold a password, is never shown."""
+    return f"footage/{camera.id}/**/*" if is_live(camera) else camera.source
+
+
+def _glob(ws: Workspace, pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, root_dir=ws.root, recursive=True))
+
+
+def _fixed_part(ws: Workspace, camera: Camera) -> Path:
+    """Return the folder named by a source before its first wildcard."""
+    parts = Path(pattern_of(camera)).parts
+    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return ws.root.joinpath(*parts[:fixed])
+
+
+def _refused(path: Path, folder: Path) -> str:
+    """Say why a path may not even be opened, if so."""
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return "a link that leads nowhere"
+    if not real.is_relative_to(folder.resolve()):
+        return "a link that leads out of the camera's footage folder"
+    if not real.is_file():
+        return "not a regular file"
+    return ""
+
+
+def within(
+    files: Sequence[FootageFile], first_day: dt.date | None, last_day: dt.date | None
+) -> list[FootageFile]:
+    """Keep the files that may touch the days asked for, and those without a day.
+
+    Of the day before, those are kept whose header says that they reach over midnight, and the
+    latest of all in any case.
+    """
+    before: list[FootageFile] = []
+    kept: list[FootageFile] = []
+    for file in files:
+        if file.started_at is None:
+            kept.append(file)
+            continue
+        day = localtime.local_day(file.started_at, file.camera.timezone)
+        if first_day is not None and day < first_day:
+            before = [one for one in before if _reaches(one, first_day)] + [file]
+        elif last_day is None or day <= last_day:
+            kept.append(file)
+    return before + kept
+
+
+def _reaches(file: FootageFile, day: dt.date) -> bool:
+    """Tell whether a file from shortly before a local day reaches into it, by its header."""
+    start = localtime.day_bounds(day, file.camera.timezone)[0]
+    if file.started_at is None or file.refused or start - file.started_at > _LONGEST:
+        return False
+    try:
+        duration_s = probe(file.path).duration_s
+    except FootageError:
+        return False
+    return duration_s is None or duration_s > (start - file.started_at).total_seconds()
+
+
+def uri_of(ws: Workspace, path: Path) -> str:
+    """Return a footage file as the clips table names it."""
+    return str(path.relative_to(ws.root) if path.is_relative_to(ws.root) else path.absolute())
