@@ -79,6 +79,11 @@ def _lacking(missing: Sequence[Result]) -> str:
 def _root(root: Path | None, name: str) -> Path:
     default = "data/demo" if name in ("demo", "labels") else "data"
     chosen = root or Path(os.environ.get("TRUCK_COUNTER_ROOT") or default)
+    if str(chosen).split("/")[0].endswith(":"):  # s3://bucket, of which a path makes s3:/bucket
+        raise InputError(
+            f"--root {chosen} is an address, not a folder.",
+            "Work in a folder and `truck-counter push` to the address.",
+        )
     if chosen.exists() and not chosen.is_dir():
         raise InputError(f"--root {chosen} is not a folder.", "Name a folder.")
     return chosen

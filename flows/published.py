@@ -23,7 +23,7 @@ def revisions(context: Context, camera: str, day: dt.date) -> tuple[Result, str]
     """Show every published value of a camera's day, when it was published, and why."""
     from pipeline.vintages import revisions
 
-    rows = revisions(context.ws, context.registry.camera(camera).id, day)
+    rows = revisions(context.ws, camera, day)
     lines = [f"{'as of':<28} {'movement':<10} {'trucks':>8} {'change':>8}  reason (model)"]
     for row in rows:
         lines.append(
@@ -45,7 +45,7 @@ def lineage(context: Context, camera: str, day: dt.date) -> tuple[Result, str]:
     """Trace a published count back to the votes behind it, with a digest of every file."""
     from pipeline.lineage import lineage
 
-    tree = lineage(context.ws, context.registry.camera(camera).id, day)
+    tree = lineage(context.ws, camera, day)
     return {"camera": camera, "day": str(day), "lineage": tree.as_json()}, tree.as_text()
 
 

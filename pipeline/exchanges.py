@@ -56,7 +56,7 @@ def sessions(exchange: str, first: dt.date, last: dt.date) -> dict[dt.date, dt.d
             except NoSessionsError:
                 return {}
             except (ValueError, NotImplementedError) as error:
-                problem = str(error)
+                problem = str(error)[:200]  # it may list every session since 2006
         else:
             raise ConfigError(
                 f"exchange {exchange!r} has no calendar here from {first} to {last}: {problem}.",

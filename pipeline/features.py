@@ -4,6 +4,9 @@ The row of a session uses publications with ``as_of`` before the session opens a
 publishing more later never changes it. Rows run from the first session after the site's first
 publication to the first one after its last; that last row is still open, until its session is.
 
+``level`` is what was counted; what compares it with earlier days takes those on the level's basis
+(:meth:`sitedays.KnownSite.on_basis_of`).
+
 Days that were sessions of the site's exchange make the series (a Saturday is not compared with a
 Friday); counts of other days serve the calendar adjustment only.
 """
@@ -27,6 +30,7 @@ from pipeline.exchanges import sessions
 from pipeline.progress import note
 from pipeline.sitedays import Floats, KnownSite, Row, SiteTotals
 from pipeline.vintages import DAILY, HOURLY
+from pipeline.vintages import MODEL_CHANGES as CHANGES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,7 +72,7 @@ def write_features(
     rows = feature_rows(ws, registry, movement)
     named = _tickers(tickers, registry) if tickers else {}
     table = store.table_of(
-        [{**row, "ticker": named.get(row["site"])} for row in rows], schemas.FEATURES
+        [{**row, "ticker": named.get(row["site"]) or None} for row in rows], schemas.FEATURES
     )
     path = ws.vintages.parent / "features.parquet"
     if not store.same_rows(path, table, schemas.FEATURES):
@@ -87,21 +91,46 @@ def feature_rows(ws: Workspace, registry: Registry, movement: str | None = None)
             "no site has an exchange, so there are no sessions.",
             'Give its cameras one in cameras.toml, e.g. exchange = "XNYS".',
         )
-    days = [store.read_table(DAILY.vintage(ws, i), DAILY.schema) for i in known]
-    hours = [HOURLY.vintage(ws, i) for i in known]
-    hourly = [store.read_table(p, HOURLY.schema) if p.is_file() else None for p in hours]
-    return [row for site in sites for row in _site_rows(site, known, days, hourly)]
+    told = [_Told(*(_read(series, ws, i) for series in (DAILY, HOURLY, CHANGES))) for i in known]
+    rows = [row for site in sites for row in _site_rows(site, known, told)]
+    if not rows:
+        wanted = ", ".join(f"{site.name} ({site.movement})" for site in sites)
+        raise NotFoundError(
+            f"nothing published has the site and movement of any of these: {wanted}.",
+            "Give another --movement, or count after renaming a site.",
+        )
+    return rows
+
+
+def _read(series: vintages.Series, ws: Workspace, instant: dt.datetime) -> pa.Table:
+    path = series.vintage(ws, instant)
+    return store.read_table(path, series.schema) if path.is_file() else series.schema.empty_table()
+
+
+@dataclass(frozen=True)
+class _Told:
+    """One publication."""
+
+    daily: pa.Table
+    hourly: pa.Table
+    changes: pa.Table
 
 
 def _sites(registry: Registry, movement: str | None) -> Iterator[Site]:
-    newest = [registry.camera(camera_id) for camera_id in registry.ids]
-    for name in sorted({camera.site for camera in newest}):
-        cameras = [camera for camera in newest if camera.site == name]
+    """Yield all sites, also those that a camera has left: what it counted there stands."""
+    by_site: dict[str, dict[str, Camera]] = {}
+    for camera in sorted(registry.entries, key=lambda entry: entry.valid_from):
+        by_site.setdefault(camera.site, {})[camera.id] = camera
+    for name, newest in sorted(by_site.items()):
+        cameras = list(newest.values())
         exchange = next((c.exchange for c in cameras if c.exchange), None)
         if exchange is None:
             note(f"site {name} left out: none of its cameras has an exchange")
             continue
-        yield Site(name, movement or _movement(cameras), cameras[0].timezone, exchange)
+        site = Site(name, movement or _movement(cameras), cameras[0].timezone, exchange)
+        if other := [c.id for c in cameras if site.movement not in {z.movement for z in c.zones}]:
+            note(f"site {name} counts {site.movement!r}, which {', '.join(other)} has no zone for")
+        yield site
 
 
 def _movement(cameras: Sequence[Camera]) -> str:
@@ -109,19 +138,18 @@ def _movement(cameras: Sequence[Camera]) -> str:
     return next((m for m in ("out", "all") if m in found), min(found))
 
 
-def _site_rows(
-    site: Site,
-    known: Sequence[dt.datetime],
-    days: Sequence[pa.Table],
-    hourly: Sequence[pa.Table | None],
-) -> Iterator[Row]:
+def _site_rows(site: Site, known: Sequence[dt.datetime], told: Sequence[_Told]) -> Iterator[Row]:
     """Replay the publications of one site and yield its row at each session's open."""
-    daily = [_of_site(table, site).to_pylist() for table in days]
-    published = [i for i, rows in enumerate(daily) if rows]
-    if not published:
+    own = [_of_site(one.daily, site) for one in told]
+    cameras = {camera for table in own for camera in table["camera_id"].to_pylist()}
+    # A camera-day may have been published for another site, before or since.
+    daily = [_of_cameras(one.daily, site, cameras).to_pylist() for one in told]
+    hourly = [_of_site(one.hourly, site) for one in told]
+    changes = [_of_cameras(one.changes, site, cameras).to_pylist() for one in told]
+    published = [i for i, rows in enumerate(daily) if rows or hourly[i].num_rows]
+    if not cameras:
         return
     dates = [row["date"].date() for rows in daily for row in rows]
-    cameras = {row["camera_id"] for rows in daily for row in rows}
     state = KnownSite(cameras, min(dates), max(dates))
     calendar = sessions(site.exchange, min(dates), known[published[-1]].date())
     open_days = np.array([state.first + dt.timedelta(i) in calendar for i in _days(state)])
@@ -129,10 +157,10 @@ def _site_rows(
     for session, opens_at in calendar.items():
         before = bisect_left(known, opens_at)
         for i in range(taken, before):
-            _take(state, site, daily[i], hourly[i])
+            _take(state, site, daily[i], hourly[i], changes[i])
         taken = max(taken, before)
         if state.as_of is not None:
-            row = features(state.totals(), open_days, state)
+            row = features(state, open_days)
             stale = None if row["date"] is None else (session - row["date"].date()).days
             yield {**_row(site, session, opens_at, state), **row, "staleness_days": stale}
         if before > published[-1]:
@@ -150,18 +178,31 @@ def _of_site(table: pa.Table, site: Site) -> pa.Table:
     return table.filter(own)
 
 
-def _take(state: KnownSite, site: Site, daily: Sequence[Row], hourly: pa.Table | None) -> None:
+def _of_cameras(table: pa.Table, site: Site, cameras: set[str]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    own = pc.is_in(table["camera_id"], pa.array(sorted(cameras), pa.string()))
+    return table.filter(pc.and_(own, pc.equal(table["movement"], site.movement)))
+
+
+def _take(
+    state: KnownSite, site: Site, daily: Sequence[Row], hourly: pa.Table, changes: Sequence[Row]
+) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     for row in daily:
-        state.publish(row)
-    if hourly is not None:
-        own = _of_site(hourly, site)
-        local = pc.hour(own["hour_start_at"].cast(pa.timestamp("us", tz=site.timezone)))
-        columns = own.select(["camera_id", "date", "hour_start_at", "truck_count"])
-        for row in columns.append_column("local_hour", local).to_pylist():
-            state.publish_hour(row)
+        if row["site"] == site.name:
+            state.publish(row)
+        else:
+            state.withdraw(row)
+    for row in changes:
+        state.publish_change(row)
+    local = pc.hour(hourly["hour_start_at"].cast(pa.timestamp("us", tz=site.timezone)))
+    columns = hourly.select(["camera_id", "date", "hour_start_at", "truck_count", "as_of"])
+    for row in columns.append_column("local_hour", local).to_pylist():
+        state.publish_hour(row)
 
 
 def _row(site: Site, session: dt.date, opens_at: dt.datetime, state: KnownSite) -> Row:
@@ -174,26 +215,29 @@ def _row(site: Site, session: dt.date, opens_at: dt.datetime, state: KnownSite) 
     }
 
 
-def features(totals: SiteTotals, open_days: NDArray[np.bool_], state: KnownSite) -> Row:
-    """Return what a site's totals say; every figure is null where too little is known."""
+def features(state: KnownSite, open_days: NDArray[np.bool_]) -> Row:
+    """Return what is known of a site; every figure is null where too little is known."""
+    totals = state.totals()
     series = np.flatnonzero(open_days)
     counted = series[np.isfinite(totals.total[series])]
     if not len(counted):
         return {**dict.fromkeys(_FIGURES), "cameras": 0, "quality": "insufficient"}
     day = int(counted[-1])
     upto = series[series <= day]
-    x = totals.total
+    basis = state.on_basis_of(day)
+    x = basis.total
+    past = x[upto[:-1]]
     figures = {
-        "level": x[day],
+        "level": totals.total[day],
         "level_lo": totals.lo[day],
         "level_hi": totals.hi[day],
-        **_means(totals, upto, 5),
-        **_means(totals, upto, 20),
+        **_means(basis, upto, 5),
+        **_means(basis, upto, 20),
         "change_year": _change_year(x, upto, day),
         "change_weekday": _ratio(
             x[day], _mean(x[[d for d in _weeks_before(day) if d >= 0 and open_days[d]]], 2)
         ),
-        "robust_z": robust_z(x[counted[:-1]][-Z_DAYS:], x[day]),
+        "robust_z": robust_z(past[np.isfinite(past)][-Z_DAYS:], x[day]),
         "adjusted_level": adjusted_level(x[: day + 1], open_days[: day + 1]),
         "night_share": state.night_share(day),
         "coverage": totals.coverage[day],
@@ -204,6 +248,8 @@ def features(totals: SiteTotals, open_days: NDArray[np.bool_], state: KnownSite)
         "date": dt.datetime.combine(date, dt.time()),
         "cameras": int(totals.cameras[day]),
         "quality": state.worst_quality(day),
+        "model_id": state.made_by(day, "model_id"),
+        "label_set_id": state.made_by(day, "label_set_id"),
     }
 
 
@@ -270,13 +316,13 @@ def adjusted_level(x: Floats, open_days: NDArray[np.bool_]) -> float:
     if len(x) < STL_LEAST:
         return np.nan
     weekday = np.arange(len(x)) % 7
+    known_days = x[np.isfinite(x)]
     for k in range(7):
         same = weekday == k
         trading = same & usual if usual[same].any() else same
         known = trading & np.isfinite(x)
-        if not known.any():
-            return np.nan
-        x[same & ~known] = np.median(x[known])
+        # A weekday on which nobody ever films is no session, and must not bend the others.
+        x[same & ~known] = np.median(x[known] if known.any() else known_days)
     try:
         from statsmodels.tsa.seasonal import STL  # type: ignore[import-untyped]
     except ImportError:  # a column that is there on one machine only would be worse
@@ -300,7 +346,14 @@ def _tickers(path: Path, registry: Registry) -> dict[str, str]:
                 raise InputError(
                     f"{path} has no columns site,ticker.", "Write them in its first line."
                 )
-            named = {row["site"]: row["ticker"] for row in reader}
+            named: dict[str, str] = {}
+            for row in reader:
+                site, ticker = (row["site"] or "").strip(), (row["ticker"] or "").strip()
+                if named.setdefault(site, ticker) != ticker:
+                    raise InputError(
+                        f"{path}: site {site!r} has {named[site]!r} and {ticker!r}.",
+                        "Give each site one ticker.",
+                    )
     except (UnicodeDecodeError, csv.Error):
         raise InputError(f"{path} is no UTF-8 CSV.", "Save it as one.") from None
     unknown = sorted(set(named) - sites)

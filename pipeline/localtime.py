@@ -52,13 +52,13 @@ def parse_instant(text: str) -> dt.datetime:
     """
     try:
         instant = dt.datetime.fromisoformat(text)
-    except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None:
-        raise InputError(
-            f"bad instant {text!r}.", "Write it with its offset, e.g. 2026-03-29T06:00:00+00:00."
-        )
-    return instant.astimezone(UTC)
+        if instant.tzinfo is not None:
+            return instant.astimezone(UTC)
+    except (ValueError, OverflowError):  # the last: in UTC it lies before year 1 or after 9999
+        pass
+    raise InputError(
+        f"bad instant {text!r}.", "Write it with its offset, e.g. 2026-03-29T06:00:00+00:00."
+    )
 
 
 def day_bounds(day: dt.date, timezone: str) -> tuple[dt.datetime, dt.datetime]:

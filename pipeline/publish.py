@@ -12,13 +12,14 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import localtime, schemas, store, vintages
 from pipeline.cameras import Registry
 from pipeline.daily import model_in_use
-from pipeline.errors import InputError, NotFoundError
+from pipeline.errors import ConfigError, InputError, NotFoundError
 from pipeline.exchanges import tradable_from
 from pipeline.lineage import MADE_FROM, Noted, digest, made_from, notes
 from pipeline.progress import note, track
@@ -114,6 +115,8 @@ def publish(
         daily = _differing(ws, DAILY, known, counted.daily, counted.days)
         hourly = _differing(ws, HOURLY, known, counted.hourly, counted.days)
         if new := bool(daily.num_rows or hourly.num_rows):
+            if as_of is None:  # reading took a while, and nobody could read it before
+                instant = _next_instant(None, known)
             _append(ws, registry, instant, daily, hourly, reason, counted.digests)
             known = [*known, instant]
         _refresh(ws, known)
@@ -338,7 +341,7 @@ def _append(
         {
             **row,
             "as_of": instant,
-            "tradable_from": tradable_from(_exchange(registry, row), instant),
+            "tradable_from": _first_open(_exchange(registry, row), instant),
             "revision_reason": _reason(ws, row) + (f": {reason}" if reason else ""),
         }
         for row in daily.to_pylist()
@@ -360,6 +363,16 @@ def _made_from(ws: Workspace, digests: dict[tuple[str, dt.date], Noted]) -> dict
 
 def _exchange(registry: Registry, row: Row) -> str | None:
     return registry.camera(row["camera_id"], row["date"].date()).exchange
+
+
+@lru_cache(maxsize=64)
+def _first_open(exchange: str | None, instant: dt.datetime) -> dt.datetime | None:
+    """Return ``tradable_from``; one camera's calendar must not keep the others' counts back."""
+    try:
+        return tradable_from(exchange, instant)
+    except ConfigError as error:
+        note(f"no tradable_from: {error}")
+        return None
 
 
 def _reason(ws: Workspace, row: Row) -> str:

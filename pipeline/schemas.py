@@ -132,20 +132,6 @@ AUDIT = _schema(
     ],
 )
 
-AUDIT = _schema(
-    "audit",
-    "window_id, movement",
-    [
-        _field("window_id", pa.string(), "randomly drawn stretch of footage that people counted"),
-        _CAMERA,
-        _MOVEMENT,
-        _field("started_at", INSTANT, "start of the window"),
-        _field("ended_at", INSTANT, "end of the window"),
-        _field("truck_count", pa.float64(), "truck passages counted by eye, mean over workers"),
-        _field("n_workers", pa.int32(), "people who counted"),
-    ],
-)
-
 SCORES = _schema(
     "scores",
     "camera_id, zone, captured_at",
@@ -181,7 +167,7 @@ _COUNTED = [
     _field("truck_count", pa.float64(), "truck passages; null where none can be given", null=True),
     _field("truck_count_lo", pa.float64(), "lower end of the 95% interval", null=True),
     _field("truck_count_hi", pa.float64(), "upper end of the 95% interval", null=True),
-    _field("method", pa.string(), "events, occupancy, audited or none"),
+    _field("method", pa.string(), "events, occupancy or none; +audit where windows corrected it"),
     _field("passages_seen", pa.int64(), "passages found in the observed time"),
     _field("exposure_s", pa.float64(), "seconds observed within the schedule"),
     _field("coverage", pa.float64(), "exposure ÷ scheduled seconds"),
@@ -281,6 +267,8 @@ FEATURES = _schema(
         _field("cameras", pa.int64(), "cameras added up"),
         _field("staleness_days", pa.int64(), "calendar days from date to session", null=True),
         _field("quality", pa.string(), "worst quality among the cameras that day"),
+        _field("model_id", pa.string(), "models that counted that day", null=True),
+        _field("label_set_id", pa.string(), "label sets those learned from", null=True),
         _field("as_of", INSTANT, "last publication used"),
         _field("tradable_from", INSTANT, "open of the session"),
     ],

@@ -4,6 +4,10 @@ A site is the cameras that watch its roads, each road once: their counts add, on
 (a truck that enters and leaves is not two trucks). A day counts only when every active camera gave
 a count: a dark camera makes the site's day unknown, not smaller.
 
+Days are compared on one basis (:meth:`KnownSite.on_basis_of`): those cameras and models that
+counted the later of them. A gate that gets a camera has no more trucks than before, nor has a road
+whose camera gets a better model.
+
 Cameras counted by one model share its errors, so within a model the distances to the interval's
 ends add up (full covariance, the cautious end); those of different models add in quadrature.
 """
@@ -23,7 +27,8 @@ Floats = NDArray[np.float64]
 Row = dict[str, Any]
 
 SILENT_DAYS = 7
-"""A camera without any row for longer is taken to be gone, and the site goes on without it."""
+"""A camera of which nothing later has been published for longer is taken to be gone, and the site
+goes on without it, as many days after its last row."""
 
 NIGHT_HOURS = frozenset({22, 23, 0, 1, 2, 3, 4, 5})
 
@@ -56,51 +61,116 @@ class KnownSite:
         self.count, self.lo, self.hi, self.coverage = (np.full(shape, np.nan) for _ in range(4))
         self.model = np.full(shape, -1)
         self.models: dict[str, int] = {}
-        self.quality: dict[tuple[int, int], str] = {}
+        self.rows: dict[tuple[int, int], Row] = {}
         self.hours: dict[tuple[int, int], dict[dt.datetime, tuple[float, bool]]]
         self.hours = defaultdict(dict)
+        self.factors: dict[tuple[int, int], tuple[int, Floats]] = {}
+        """By camera and old model: the new one, and its factor with the ends of its interval."""
+        self.newest: dict[int, tuple[int, dt.datetime]] = {}
+        """By camera: its latest day, and when that was first published."""
         self.as_of: dt.datetime | None = None
 
     def publish(self, row: Row) -> None:
         """Take one published row of ``schemas.DAILY``."""
-        at = self._place(row)
+        at = camera, day = self._place(row)
         self.count[at] = _number(row["truck_count"])
         self.lo[at] = _number(row["truck_count_lo"])
         self.hi[at] = _number(row["truck_count_hi"])
         self.coverage[at] = row["coverage"]
-        self.model[at] = self.models.setdefault(row["model_id"], len(self.models))
-        self.quality[at] = row["quality"]
-        self.as_of = row["as_of"]
+        self.model[at] = self._model(row["model_id"])
+        self.rows[at] = row
+        if camera not in self.newest or self.newest[camera][0] < day:
+            self.newest[camera] = day, row["as_of"]
+        self._heard(row)
+
+    def withdraw(self, row: Row) -> None:
+        """Take out a camera-day that has been published anew for another site."""
+        at = self._place(row)
+        if self.rows.pop(at, None) is not None:
+            for values in (self.count, self.lo, self.hi, self.coverage):
+                values[at] = np.nan
+            self.model[at] = -1
+            self.hours.pop(at, None)
+            self._heard(row)
 
     def publish_hour(self, row: Row) -> None:
         """Take one published row of ``schemas.HOURLY_PUBLISHED`` with its ``local_hour``."""
         night = row["local_hour"] in NIGHT_HOURS
         hour = (_number(row["truck_count"]), night)
         self.hours[self._place(row)][row["hour_start_at"]] = hour
+        self._heard(row)
+
+    def publish_change(self, row: Row) -> None:
+        """Take one published row of ``schemas.MODEL_CHANGES``."""
+        by = np.array([_number(row[f"factor{end}"]) for end in ("", "_lo", "_hi")])
+        old, new = self._model(row["old_model_id"]), self._model(row["new_model_id"])
+        self.factors[self.cameras[row["camera_id"]], old] = new, by
+
+    def _heard(self, row: Row) -> None:
+        self.as_of = max(self.as_of or row["as_of"], row["as_of"])
+
+    def _model(self, model_id: str) -> int:
+        return self.models.setdefault(model_id, len(self.models))
 
     def _place(self, row: Row) -> tuple[int, int]:
         return self.cameras[row["camera_id"]], (row["date"].date() - self.first).days
 
     def active(self) -> NDArray[np.bool_]:
-        """Tell per camera and day whether it was there: ``bool[cameras, days]``."""
+        """Tell per camera and day whether it was there: ``bool[cameras, days]``.
+
+        One whose days come late, a week after the others', is not gone: it is waited for.
+        """
         rows = self.model >= 0
         days = np.arange(rows.shape[1])
         begins = np.where(rows.any(axis=1), rows.argmax(axis=1), rows.shape[1])
-        ends = rows.shape[1] - 1 - rows[:, ::-1].argmax(axis=1) + SILENT_DAYS
+        ends = np.full(len(rows), rows.shape[1])
+        for camera, (_, told_at) in self.newest.items():
+            if self.as_of is not None and self.as_of - told_at > dt.timedelta(SILENT_DAYS):
+                ends[camera] = rows.shape[1] - 1 - rows[camera, ::-1].argmax() + SILENT_DAYS
         return np.asarray((days >= begins[:, None]) & (days <= ends[:, None]))
 
     def totals(self) -> SiteTotals:
-        """Add the cameras up."""
-        active = self.active()
-        known = active.any(axis=0) & ~(active & np.isnan(self.count)).any(axis=0)
-        total = np.where(known, np.where(active, self.count, 0.0).sum(axis=0), np.nan)
+        """Add the cameras up, each as it was counted."""
+        return self._added(self.active(), np.ones((3, *self.count.shape)))
+
+    def on_basis_of(self, day: int) -> SiteTotals:
+        """Add up the cameras of that day only, all days as if counted by that day's models.
+
+        Counts of another model are multiplied by the factor published with the change, the ends of
+        intervals by its ends; where it has none, the days can't be compared and are not known.
+        """
+        needed = np.repeat(self.active()[:, day : day + 1], self.count.shape[1], axis=1)
+        scale = np.ones((3, *self.count.shape))
+        for camera in np.flatnonzero(needed[:, day]):
+            for model in np.unique(self.model[camera]):
+                by = self._factor(camera, model, self.model[camera, day])
+                scale[:, camera, self.model[camera] == model] = by[:, None]
+        return self._added(needed, scale)
+
+    def _factor(self, camera: int, old: int, new: int) -> Floats:
+        """Return what makes counts of one model comparable with another's, by steps known."""
+        by: Floats = np.ones(3)
+        seen = {old}
+        while old != new:
+            old, step = self.factors.get((camera, old), (old, by))
+            if old in seen:
+                return np.full(3, np.nan)
+            seen.add(old)
+            by = by * step
+        return by if np.isfinite(by).all() else np.full(3, np.nan)
+
+    def _added(self, needed: NDArray[np.bool_], scale: Floats) -> SiteTotals:
+        """Add up the cameras ``needed`` on each day, scaled; all of them must have counted."""
+        count, lo, hi = scale * (self.count, self.lo, self.hi)
+        known = needed.any(axis=0) & ~(needed & np.isnan(count)).any(axis=0)
+        total = np.where(known, np.where(needed, count, 0.0).sum(axis=0), np.nan)
         below, above = np.zeros_like(total), np.zeros_like(total)
         for model in range(len(self.models)):
-            own = active & (self.model == model)
-            below += np.where(own, self.count - self.lo, 0.0).sum(axis=0) ** 2
-            above += np.where(own, self.hi - self.count, 0.0).sum(axis=0) ** 2
-        cameras = active.sum(axis=0)
-        coverage = np.where(active, np.nan_to_num(self.coverage), 0.0).sum(axis=0)
+            own = needed & (self.model == model)
+            below += np.where(own, count - lo, 0.0).sum(axis=0) ** 2
+            above += np.where(own, hi - count, 0.0).sum(axis=0) ** 2
+        cameras = needed.sum(axis=0)
+        coverage = np.where(needed, np.nan_to_num(self.coverage), 0.0).sum(axis=0)
         return SiteTotals(
             first=self.first,
             total=total,
@@ -110,9 +180,14 @@ class KnownSite:
             cameras=cameras,
         )
 
+    def made_by(self, day: int, column: str) -> str:
+        """Return the ``model_id`` or ``label_set_id`` of a day's counts, each named once."""
+        found = {row[column] for (_, d), row in self.rows.items() if d == day}
+        return ", ".join(sorted(found))
+
     def worst_quality(self, day: int) -> str:
         """Return the worst quality among the cameras of a day, the last where none is known."""
-        found = [quality for (_, d), quality in self.quality.items() if d == day]
+        found = [row["quality"] for (_, d), row in self.rows.items() if d == day]
         return max(found, key=_ORDER.index, default=_ORDER[-1])
 
     def night_share(self, day: int) -> float:

@@ -253,6 +253,8 @@ def _read(
 
     if mirror.is_url(root):
         with mirror.fetched(str(root)) as copied:
+            if not instants(store.Workspace(copied)):
+                raise NotFoundError(f"nothing is published at {root}.", "Run truck-counter push.")
             return _read(copied, series, as_of, camera)
     ws = store.Workspace(Path(root))
     known = instants(ws) if as_of is None else _settled(ws, as_instant(as_of))
@@ -292,7 +294,7 @@ def as_instant(value: dt.datetime | str) -> dt.datetime:
             f"as_of {value!r} is not an instant.",
             "Give it an offset, e.g. 2026-03-29T06:00:00+00:00.",
         )
-    return value.astimezone(dt.UTC)
+    return localtime.parse_instant(value.isoformat())
 
 
 def revisions(ws: Workspace, camera: str, day: dt.date) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from flows.published import commands
 from pipeline import cameras, schemas, store
-from pipeline.errors import NotFoundError
+from pipeline.errors import InputError, NotFoundError
 from pipeline.publish import publish
 from pipeline.store import Workspace
 
@@ -100,5 +100,16 @@ def test_push(root: Path, tmp_path: Path) -> None:
 def test_a_day_that_was_never_published_is_named(root: Path, name: str) -> None:
     with pytest.raises(NotFoundError, match="gate on 2026-01-01"):
         call(name, "gate", "2026-01-01", "--root", root)
-    with pytest.raises(NotFoundError, match="unknown camera 'fence'"):
+    with pytest.raises(NotFoundError, match="fence on 2026-03-02"):
         call(name, "fence", DAY, "--root", root)
+
+
+@pytest.mark.parametrize("name", ["revisions", "lineage"])
+def test_a_camera_that_was_taken_out_keeps_its_history(root: Path, name: str) -> None:
+    store.write_bytes(root / "cameras.toml", REGISTRY.replace('"gate"', '"other"').encode())
+    assert "gate" in call(name, "gate", DAY, "--root", root, "--json").stdout
+
+
+def test_an_address_is_no_workspace(root: Path) -> None:
+    with pytest.raises(InputError, match=r"s3:/bucket/ws is an address.*push"):
+        call("revisions", "gate", DAY, "--root", "s3://bucket/ws")

@@ -213,6 +213,126 @@ def test_a_camera_that_is_dark_late_or_gone():
     assert later.totals().cameras[10] == 1
 
 
+def test_a_camera_that_is_always_late_is_waited_for():
+    """Both count 100 a day; b's days come nine days after a's, whose week alone is no total."""
+    site = KnownSite(["a", "b"], MONDAY, MONDAY + dt.timedelta(days=30))
+    for i in range(31):
+        as_of = _morning_after(MONDAY + dt.timedelta(days=i))
+        site.publish({**_row(MONDAY + dt.timedelta(days=i), 100.0, "a"), "as_of": as_of})
+        if i >= 9:
+            day = MONDAY + dt.timedelta(days=i - 9)
+            site.publish({**_row(day, 100.0, "b"), "as_of": as_of})
+    total = site.totals().total
+    assert total[:22].tolist() == [200.0] * 22
+    assert np.isnan(total[22:]).all()
+
+
+def _change(ws: Workspace, as_of: dt.datetime, old: str, new: str, factor: float, n: int) -> None:
+    row = {
+        "camera_id": "a",
+        "movement": "out",
+        "old_model_id": old,
+        "new_model_id": new,
+        "first_date": dt.datetime(2026, 1, 1),  # noqa: DTZ001 - a day
+        "last_date": dt.datetime(2026, 1, 2),  # noqa: DTZ001
+        "as_of": as_of,
+        "days": n,
+        "factor": factor,
+        "factor_lo": 0.9 * factor if n > 1 else None,
+        "factor_hi": 1.1 * factor if n > 1 else None,
+    }
+    series = vintages.MODEL_CHANGES
+    table = store.table_of([row], series.schema)
+    store.write_table(series.vintage(ws, as_of), table, series.schema)
+
+
+@pytest.mark.parametrize("n", [1, 28])
+def test_days_of_another_model_are_compared_by_its_published_factor(ws, registry, n):
+    """40 weeks of 100 by m1, then m2 counts 130 and recounts the last five days."""
+    days = [MONDAY - dt.timedelta(days=i) for i in range(1, 281)]
+    _publish(ws, _morning_after(days[0]), [_row(day, 100.0) for day in days])
+    now = _morning_after(MONDAY)
+    _publish(ws, now, [_row(day, 130.0, model_id="m2") for day in [MONDAY, *days[:5]]])
+    _change(ws, now, "m1", "m2", 1.3, n)
+    row = feature_rows(ws, registry)[-1]
+
+    assert (row["level"], row["model_id"]) == (130.0, "m2")
+    if n == 1:  # a factor of one day has no interval: nothing to go by
+        assert row["mean_20"] is None
+        assert row["change_weekday"] is None
+        return
+    assert row["mean_20"] == pytest.approx(130.0)
+    assert row["change_weekday"] == pytest.approx(0.0)
+    # 17 of the 20 sessions are m1's (the 1st was a holiday): 98 × 0.9 × 1.3, the others 128.
+    assert row["mean_20_lo"] == pytest.approx((17 * 98 * 0.9 * 1.3 + 3 * 128) / 20)
+    assert row["mean_20_hi"] == pytest.approx((17 * 103 * 1.1 * 1.3 + 3 * 133) / 20)
+
+
+def test_a_second_camera_and_one_that_went_change_no_comparison(ws, registry):
+    """Gate a has 100 a day; gate b with 50 comes after 60 days, and goes 60 days later."""
+    first = MONDAY - dt.timedelta(days=200)
+    for i in range(200):
+        day = first + dt.timedelta(days=i)
+        rows = [_row(day, 100.0 + i % 3, "a")]
+        if 60 <= i < 120:
+            rows.append(_row(day, 50.0, "b"))
+        _publish(ws, _morning_after(day), rows)
+    rows = {row["date"].date(): row for row in feature_rows(ws, registry) if row["date"]}
+    levels = [row["level"] for row in rows.values()]
+    assert {round(level / 50) for level in levels} == {2, 3}
+    for row in rows.values():
+        assert row["mean_20"] is None or abs(row["level"] - row["mean_20"]) < 3
+        assert row["change_weekday"] is None or abs(row["change_weekday"]) < 0.03
+        assert row["robust_z"] is None or abs(row["robust_z"]) < 3
+    came = rows[first + dt.timedelta(days=61)]
+    assert (came["cameras"], came["mean_20"]) == (2, None)
+    assert rows[first + dt.timedelta(days=197)]["mean_20"] is not None
+
+
+def test_a_camera_day_published_for_another_site_is_no_longer_this_ones(ws, camera_entry):
+    """b was counted at dc-14 by mistake; its recount says dc-15."""
+    registry = parse({"camera": [camera_entry("a"), {**camera_entry("b"), "site": "dc-15"}]})
+    _publish(ws, _morning_after(MONDAY), [_row(MONDAY, 40.0, "a"), _row(MONDAY, 60.0, "b")])
+    later = _morning_after(MONDAY + dt.timedelta(days=1))
+    _publish(ws, later, [_row(MONDAY, 60.0, "b", site="dc-15")])
+    rows = [(r["site"], r["session"].day, r["level"]) for r in feature_rows(ws, registry)]
+    assert rows == [("dc-14", 6, 100.0), ("dc-14", 7, 40.0), ("dc-15", 7, 60.0)]
+
+
+def test_a_site_that_its_camera_has_left_keeps_its_rows(ws, camera_entry):
+    moved = {**camera_entry("a"), "site": "dc-15", "valid_from": MONDAY + dt.timedelta(days=1)}
+    registry = parse({"camera": [camera_entry("a"), moved]})
+    _publish(ws, _morning_after(MONDAY), [_row(MONDAY, 40.0)])
+    tuesday = MONDAY + dt.timedelta(days=1)
+    _publish(ws, _morning_after(tuesday), [_row(tuesday, 50.0, site="dc-15")])
+    rows = [(r["site"], r["session"].day, r["level"]) for r in feature_rows(ws, registry)]
+    assert rows[0] == ("dc-14", 6, 40.0)
+    assert rows[-1] == ("dc-15", 7, 50.0)
+
+
+def test_a_movement_that_nobody_counts_leaves_the_file_as_it_was(ws, registry, capsys):
+    _series(ws, [10, 20])
+    path, _ = write_features(ws, registry)
+    before = path.read_bytes()
+    with pytest.raises(NotFoundError, match=r"dc-14 \(Out\).*--movement"):
+        write_features(ws, registry, movement="Out")
+    assert path.read_bytes() == before
+    assert "site dc-14 counts 'Out', which a, b has no zone for" in capsys.readouterr().err
+
+
+def test_hours_published_later_move_what_a_row_knew(ws, registry):
+    noon = _morning_after(MONDAY)
+    _publish(ws, noon, [_row(MONDAY, 40.0)], night=10.0)
+    at = noon + dt.timedelta(hours=1)
+    hours = [{**row, "as_of": at} for row in _hours(_row(MONDAY, 40.0), 20.0)]
+    series = vintages.HOURLY
+    store.write_table(series.vintage(ws, at), store.table_of(hours, series.schema), series.schema)
+    daily = vintages.DAILY
+    store.write_table(daily.vintage(ws, at), daily.schema.empty_table(), daily.schema)
+    (row,) = feature_rows(ws, registry)
+    assert (row["night_share"], row["as_of"]) == (0.5, at)
+
+
 def test_nights_are_counted_in_local_hours(ws, registry):
     _publish(ws, _morning_after(MONDAY), [_row(MONDAY, 40.0)], night=10.0)
     assert feature_rows(ws, registry)[0]["night_share"] == pytest.approx(0.25)
@@ -246,6 +366,12 @@ def test_adjusted_level_takes_the_weekday_out():
     assert np.isnan(adjusted_level(x[:27], usual[:27]))
 
 
+def test_a_weekday_on_which_nobody_films_does_not_hide_the_level():
+    x = np.tile([10.0, 20, 30, 40, 50, 60, np.nan], 10)
+    level = adjusted_level(x[:-2], np.tile([True] * 5 + [False] * 2, 10)[:-2])
+    assert level == pytest.approx(35.0, abs=1.0)  # Friday's 50 less what Fridays are above the mean
+
+
 def test_a_missing_library_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "statsmodels.tsa.seasonal", None)
     with pytest.raises(ConfigError, match="pip install statsmodels"):
@@ -273,6 +399,15 @@ def test_the_file_is_written_once_and_named_by_ticker(ws, registry, tmp_path):
     mapping.write_text("site,ticker\ndc-99,ABC\n")
     with pytest.raises(InputError, match=r"'dc-99'.*dc-14"):
         write_features(ws, registry, tickers=mapping)
+    mapping.write_text("site,ticker\ndc-14,ABC\ndc-14,XYZ\n")
+    with pytest.raises(InputError, match=r"'dc-14' has 'ABC' and 'XYZ'"):
+        write_features(ws, registry, tickers=mapping)
+    mapping.write_text("site,ticker\n dc-14 , DEF \n")
+    path, _ = write_features(ws, registry, tickers=mapping)
+    assert store.read_table(path, schemas.FEATURES)["ticker"].to_pylist() == ["DEF", "DEF"]
+    mapping.write_text("site,ticker\ndc-14,\n")
+    path, _ = write_features(ws, registry, tickers=mapping)
+    assert store.read_table(path, schemas.FEATURES)["ticker"].to_pylist() == [None, None]
     mapping.write_bytes("site,ticker\ndc-14,Straße\n".encode("latin-1"))
     with pytest.raises(InputError, match="is no UTF-8 CSV"):
         write_features(ws, registry, tickers=mapping)

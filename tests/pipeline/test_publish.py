@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pipeline
+import pipeline.publish as publishing
 from pipeline import schemas, store, vintages
 from pipeline.cameras import parse
 from pipeline.errors import ConfigError, InputError, NotFoundError, StoreError
@@ -727,3 +728,44 @@ def test_an_exchange_whose_calendar_cannot_be_computed_is_one_line(monkeypatch, 
     monkeypatch.setattr(exchange_calendars, "get_calendar", fails)
     with pytest.raises(ConfigError, match=r"exchange 'XTAE' has no calendar here from 2026-01-01"):
         exchanges.sessions("XTAE", dt.date(2026, 1, 1), dt.date(2026, 12, 31))
+
+
+def test_a_calendar_that_cannot_be_computed_keeps_nothing_back(
+    tmp_path, counted_workspace, camera_entry, monkeypatch, capsys
+):
+    known = publishing.tradable_from
+
+    def fails(exchange, instant):
+        if exchange == "XTKS":
+            raise ConfigError("exchange 'XTKS' has no calendar here", "Give another.")
+        return known(exchange, instant)
+
+    monkeypatch.setattr(publishing, "tradable_from", fails)
+    publishing._first_open.cache_clear()
+    registry = parse({"camera": [camera_entry("a"), camera_entry("b", exchange="XTKS")]})
+    counted = counted_workspace(tmp_path, registry)
+    for camera in "ab":
+        counted.count(DAY, 1, camera=camera)
+        counted.count(NEXT, 1, camera=camera)
+    counted.publish(T1)
+    publishing._first_open.cache_clear()
+    opens = read_daily_counts(tmp_path).groupby("camera_id")["tradable_from"]
+    assert opens.count().to_dict() == {"a": 2, "b": 0}
+    assert capsys.readouterr().err.count("no tradable_from: exchange 'XTKS'") == 1
+
+
+def test_a_publication_is_dated_when_it_can_be_read_not_when_it_was_begun(counted, monkeypatch):
+    counted.count(DAY, 1)
+    read: list[dt.datetime] = []
+    collect = publishing._collect
+
+    def slowly(*arguments):
+        found = collect(*arguments)
+        read.append(dt.datetime.now(dt.UTC))
+        return found
+
+    monkeypatch.setattr(publishing, "_collect", slowly)
+    done = publishing.publish(counted.ws, counted.registry)
+    assert done.as_of is not None
+    assert done.as_of >= read[0]
+    assert done.path == counted.ws.vintages / f"{done.as_of:%Y-%m-%dT%H%M%S.%fZ}.parquet"
