@@ -29,10 +29,6 @@ MARK = "TRUCK_COUNTER_STARTED_BY"
 """Environment variable by which the watcher knows what a process has started (Label Studio's
 environment, which holds no other of ours, holds it too: ``labeling.server.STARTED_BY``)."""
 
-ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
-"""Environment for a process that is to live for months: glibc's heap per thread grows by gaps that
-the other threads can't use, in Prefect's worker by a megabyte a day."""
-
 
 def start(command: Sequence[str], log: Path | None, cwd: Path, env: Mapping[str, str]) -> Record:
     """Start a command in a session of its own; return its record.

@@ -56,7 +56,6 @@ class Services:
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_API_URL": f"{url}/api",
             **_temporary.NOTHING_REPORTED,
-            **_processes.ONE_HEAP,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(automations.HEARTBEAT_S),
             "TRUCK_COUNTER_ROOT": str(self.root),
         }
@@ -124,7 +123,7 @@ def up(ws: Workspace, registry: Registry, port: int = 4200, *, label_studio: boo
     _make_known(services, registry)
     if not services.is_alive("worker"):
         note("starting the worker")
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process"]
+        command = [sys.executable, "-m", "flows._lean", "worker", "start", "--type", "process"]
         services.start("worker", [*command, "--pool", deployments.POOL])
     if label_studio and not services.is_alive("label-studio"):
         _start_label_studio(services)
@@ -140,7 +139,7 @@ def _start_server(services: Services, port: int) -> None:
     if "worker" in services.records:  # it would go on asking where the old server was
         _processes.end(services.records["worker"])
         services.forget("worker")
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "flows._lean", "server", "start", "--host", "127.0.0.1"]
     services.start("server", [*command, "--port", str(port)], url=f"http://127.0.0.1:{port}")
     _wait(services)
 
