@@ -49,12 +49,16 @@ class Event:
 
     def remark(self) -> str:
         """Word it for the person who has to mend it."""
-        since = "the start"
+        since, day = "the start", "DAY"
         if math.isfinite(self.since_s):
-            since = dt.datetime.fromtimestamp(self.since_s, dt.UTC).isoformat(timespec="seconds")
+            at = dt.datetime.fromtimestamp(self.since_s, dt.UTC)
+            since = at.isoformat(timespec="seconds")
+            # The picture of a new entry is its first day's first: that of a day wholly after it.
+            after = localtime.local_day(at, self.camera.timezone) + dt.timedelta(days=1)
+            day = after.isoformat()
         return (
             f"{self.camera.id}: {self.as_text()}, since {since}; nothing later is counted until "
-            f"truck-counter cameras add {self.camera.id} --valid-from DAY"
+            f"truck-counter cameras add {self.camera.id} --valid-from {day}"
         )
 
 

@@ -79,7 +79,7 @@ def load(path: Path) -> Registry:
             the remedy.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark before it
     except FileNotFoundError:
         raise NotFoundError(
             f"no camera registry at {path}.",
@@ -103,7 +103,8 @@ def parse(document: dict[str, Any]) -> Registry:
         raise ConfigError(f"cameras.toml: unknown key {unknown[0]!r}.", "Only [[camera]] belongs.")
     entries = document.get("camera", [])
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-        raise ConfigError(f"cameras.toml: camera is {entries!r}.", "Write [[camera]] entries.")
+        # Not shown: an address in it may hold a password.
+        raise ConfigError("cameras.toml: camera is no list of tables.", "Write [[camera]] entries.")
     if not entries:
         raise ConfigError("cameras.toml has no [[camera]] entry.", "Add one.")
     cameras = tuple(_camera(entry, number) for number, entry in enumerate(entries, start=1))
@@ -115,6 +116,14 @@ def parse(document: dict[str, Any]) -> Registry:
                 "Give the re-aimed one a later valid_from.",
             )
         seen.add((camera.id, camera.valid_from))
+    zones_of_time: dict[str, str] = {}
+    for camera in cameras:
+        if (other := zones_of_time.setdefault(camera.id, camera.timezone)) != camera.timezone:
+            raise ConfigError(
+                f"camera {camera.id!r}: timezone is {other!r} in one entry, {camera.timezone!r} in "
+                "another.",
+                "One camera has one; give a camera that was taken elsewhere another id.",
+            )
     return Registry(cameras)
 
 
@@ -131,6 +140,7 @@ def _camera(entry: dict[str, Any], number: int) -> Camera:
         if not isinstance(entry[key], str) or not entry[key]:
             raise ConfigError(f"{name}: {key} is {entry[key]!r}.", "It must be a non-empty text.")
     _within(f"{name}: timezone", zone_info, entry["timezone"])
+    _check_source(entry["source"], f"{name}: source")
     optional: dict[str, Any] = {}
     for key, read in _READERS.items():
         if key in entry:
@@ -143,6 +153,12 @@ def _camera(entry: dict[str, Any], number: int) -> Camera:
         zones=_zones(entry["zones"], name),
         **optional,
     )
+
+
+def _check_source(source: str, where: str) -> None:
+    """Refuse what no glob can match; an address, which is never shown, its recorder checks."""
+    if "://" not in source and not source.isprintable():
+        raise ConfigError(f"{where} is {source!r}.", "Write a path or a glob pattern.")
 
 
 def _zones(value: Any, name: str) -> tuple[Zone, ...]:  # noqa: ANN401 - raw TOML
@@ -224,13 +240,16 @@ def _date(value: Any, where: str) -> dt.date:  # noqa: ANN401 - raw TOML
 
 
 def _rate(value: Any, where: str) -> float:  # noqa: ANN401 - raw TOML
-    if _is_number(value) and 0 < value <= 60:
+    if _is_number(value) and 0.0001 <= value <= 60:
         return float(value)
-    raise ConfigError(f"{where} is {value!r}.", "Give samples per second, above 0, at most 60.")
+    raise ConfigError(f"{where} is {value!r}.", "Give samples per second, 0.0001 to 60.")
 
 
 def _schedule(value: Any, where: str) -> tuple[tuple[int, int], ...]:  # noqa: ANN401 - raw TOML
-    remedy = 'Write windows as [["06:00", "22:00"]], in order, not overlapping.'
+    remedy = (
+        'Write windows as [["06:00", "22:00"]], in order, not overlapping; over midnight two: '
+        '[["00:00", "06:00"], ["22:00", "24:00"]].'
+    )
     if not isinstance(value, list) or not value:
         raise ConfigError(f"{where} is {value!r}.", remedy)
     windows: list[tuple[int, int]] = []
@@ -253,14 +272,19 @@ def _minute(clock: Any, where: str) -> int:  # noqa: ANN401 - raw TOML
 
 
 def _clip_start(value: Any, where: str) -> str:  # noqa: ANN401 - raw TOML
-    noon = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
+    told = dt.datetime(2026, 1, 31, 13, tzinfo=dt.UTC)
     try:
-        if isinstance(value, str) and "%" in value:
-            dt.datetime.strptime(noon.strftime(value), value)  # noqa: DTZ007 - only whether it can
-            return value
+        if isinstance(value, str) and "/" not in value and "%Z" not in value:
+            read = dt.datetime.strptime(told.strftime(value), value)  # noqa: DTZ007 - what it tells
+            if read.replace(tzinfo=dt.UTC) in (told, told.replace(hour=0)):  # a file a day, too
+                return value
     except (ValueError, re.error):
         pass
-    raise ConfigError(f"{where} is {value!r}.", "Give a strptime pattern: %Y-%m-%dT%H%M%S%z.")
+    raise ConfigError(
+        f"{where} is {value!r}.",
+        "Give a strptime pattern that tells a file's date and time (of 24 hours): "
+        "%Y-%m-%dT%H%M%S%z.",
+    )
 
 
 def _exchange(value: Any, where: str) -> str:  # noqa: ANN401 - raw TOML

@@ -37,7 +37,7 @@ def write(
             for day in localtime.touched_days(clip.started_at, clip.duration_s, camera.timezone):
                 by_day.setdefault(day, []).append(clip)
     known = sorted({*by_day, *ws.days("clips", camera.id)})
-    first, last = first_day or min(known, default=None), last_day or max(known, default=None)
+    first, last = _asked(known, first_day, last_day)
     days = localtime.days_between(first, last) if first and last else []
     remarks = []
     if first_day is None:
@@ -55,6 +55,20 @@ def write(
     if unplaced or path.is_file():
         _put(path, unplaced)
     return len(days), remarks
+
+
+def _asked(
+    known: Sequence[dt.date], first_day: dt.date | None, last_day: dt.date | None
+) -> tuple[dt.date | None, dt.date | None]:
+    """Return the first and last day to write: a slip of the pen makes no centuries of dark days."""
+    first, last = first_day or min(known, default=None), last_day or max(known, default=None)
+    if first and last:
+        earliest = min(known, default=last)
+        reach = min(_DARK_DAYS, (earliest - dt.date.min).days)
+        first = max(first, earliest - dt.timedelta(reach))
+        today = dt.datetime.now(dt.UTC).date() + dt.timedelta(1)  # a day ahead, where it is so
+        last = min(last, max([*known, today]))
+    return first, last
 
 
 def gone(

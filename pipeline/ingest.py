@@ -46,10 +46,11 @@ if TYPE_CHECKING:
     from pipeline.store import Workspace
 
 WORKERS = 2
-RULES = 5  # raise it when verification judges differently: cached results of other rules are void
+RULES = 6  # raise it when verification judges differently: cached results of other rules are void
 
 
 _CHUNK_BYTES = 1 << 20
+_TRIES = 3  # at a clip whose decoder was killed or hung, before that is taken for its fault
 
 
 @dataclass(frozen=True)
@@ -199,16 +200,20 @@ def _clip(
     ws: Workspace, file: FootageFile, stop: threading.Event, warm: Nurseries
 ) -> tuple[Clip, bool]:
     """Return a file's clip, and whether it had to be decoded for it."""
-    found, digest, new = Verification(reason=file.refused), "", False
-    if not file.refused:
+    if file.refused:
+        return _row(ws, file, Verification(reason=file.refused), ""), False
+    try:
         digest = content_hash(file.path)
-        kept = _kept_at(ws, file.camera.id, digest)
-        known = _known(kept)
-        new = known is None
-        found = known or _decoded(ws, file, digest, stop, warm)
-        if new:
-            store.write_json(kept, {"rules": RULES, **to_json(found)})
-            _half_at(kept).unlink(missing_ok=True)
+    except OSError as error:
+        unread = Verification(reason=f"it cannot be read ({error.strerror})")
+        return _row(ws, file, unread, ""), False
+    kept = _kept_at(ws, file.camera.id, digest)
+    known, tries = _known(kept)
+    new = known is None or (known.passing and tries < _TRIES)
+    found = _decoded(ws, file, digest, stop, warm) if known is None or new else known
+    if new:
+        store.write_json(kept, {"rules": RULES, "tries": tries + 1, **to_json(found)})
+        _half_at(kept).unlink(missing_ok=True)
     return _row(ws, file, found, digest), new
 
 
@@ -251,12 +256,13 @@ def _kept_at(ws: Workspace, camera_id: str, digest: str) -> Path:
     return folder / digest[:2] / f"{digest}.json"
 
 
-def _known(kept: Path) -> Verification | None:
-    if not kept.is_file():
-        return None
-    record = store.read_json(kept)
-    known = isinstance(record, dict) and record.pop("rules", None) == RULES
-    return verification(record) if known else None
+def _known(kept: Path) -> tuple[Verification | None, int]:
+    """Return what is known of a clip, and after how many tries."""
+    record = store.read_json(kept) if kept.is_file() else None
+    if not isinstance(record, dict) or record.pop("rules", None) != RULES:
+        return None, 0
+    tries = int(record.pop("tries", 1))
+    return verification(record), tries
 
 
 def _row(ws: Workspace, file: FootageFile, found: Verification, digest: str) -> Clip:

@@ -48,6 +48,7 @@ def first_picture(ws: Workspace, camera: Camera) -> NDArray[np.uint8]:
         FootageError: there is, and no picture of it can be read.
     """
     from pipeline.footage import picture_health, video
+    from pipeline.footage.files import is_live, pattern_of
 
     tried = 0
     for path in _clips(ws, camera):
@@ -65,9 +66,9 @@ def first_picture(ws: Workspace, camera: Camera) -> NDArray[np.uint8]:
             f"no picture of camera {camera.id!r} can be read in {tried} clip(s).",
             "truck-counter ingest says what is wrong with each.",
         )
-    live = "Run truck-counter record" if "://" in camera.source else "Put footage there"
+    live = "Run truck-counter record" if is_live(camera) else "Put footage there"
     raise NotFoundError(
-        f"no footage of camera {camera.id!r} at {camera.source}.", f"{live}, then try again."
+        f"no footage of camera {camera.id!r} at {pattern_of(camera)}.", f"{live}, then try again."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ def clip_start(stem: str, camera: Camera) -> dt.datetime | None:
         start = dt.datetime.strptime(stem, camera.clip_start)  # noqa: DTZ007 - set below
     except ValueError:
         return None
+    if not 1970 < start.year < 2200:  # a clock that was never set, or gone mad
+        return None
     if start.tzinfo is None:
         utc = camera.clip_start.endswith("Z")
         start = start.replace(tzinfo=dt.UTC if utc else localtime.zone_info(camera.timezone))
@@ -92,9 +95,14 @@ def files_of(ws: Workspace, entries: Sequence[Camera]) -> list[FootageFile]:
 
 
 def _matching(ws: Workspace, camera: Camera) -> Iterator[Path]:
+    seen: set[str] = set()
     for name in _glob(ws, pattern_of(camera)):
         path = ws.root / name
-        if not path.is_dir() and (not is_live(camera) or name.lower().endswith(SUFFIXES)):
+        real = os.path.realpath(path)  # a link to its own folder shows every file again and again
+        if real in seen:
+            continue
+        seen.add(real)
+        if not os.path.isdir(path) and (not is_live(camera) or name.lower().endswith(SUFFIXES)):
             yield path
 
 
@@ -121,8 +129,12 @@ def _fixed_part(ws: Workspace, camera: Camera) -> Path:
 
 def _refused(path: Path, folder: Path) -> str:
     """Say why a path may not even be opened, if so."""
+    if not str(path).isprintable():
+        return "a name that tables cannot hold (no UTF-8, or control characters)"
     try:
         real = path.resolve(strict=True)
+    except PermissionError as error:
+        return f"it cannot be read ({error.strerror})"
     except (OSError, RuntimeError):
         return "a link that leads nowhere"
     if not real.is_relative_to(folder.resolve()):
@@ -167,5 +179,6 @@ def _reaches(file: FootageFile, day: dt.date) -> bool:
 
 
 def uri_of(ws: Workspace, path: Path) -> str:
-    """Return a footage file as the clips table names it."""
-    return str(path.relative_to(ws.root) if path.is_relative_to(ws.root) else path.absolute())
+    """Return a footage file as the clips table names it; what is no UTF-8 is escaped."""
+    name = path.relative_to(ws.root) if path.is_relative_to(ws.root) else path.absolute()
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

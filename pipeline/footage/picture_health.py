@@ -31,9 +31,11 @@ Fault = Literal["frozen", "black", "overexposed"]
 FROZEN_MEAN = 0.1
 FROZEN_MOST = 2  # of the 99th percentile
 FROZEN_S = 10.0
+FROZEN_WHOLE_S, FROZEN_KEYS = 5.0, 3  # of a clip that shows little else, in so many keyframes
+LIT_S = 60.0  # what passes with its lights on through a black picture
 REFINED = (0.5, 6)  # a frozen picture's copies get so much sharper, one after the other
 RECODED = (4.0, 16)  # and differ so much from its next keyframe, which is encoded on its own
-BLACK_BRIGHTEST = 40  # of the 99th percentile: a lamp or a headlight is enough to be alive
+BLACK_BRIGHTEST = 40  # of the 99th percentile: a few lamps do not show the road
 OVEREXPOSED_DARKEST = 235  # of the 10th percentile
 MOVED_SHARE = 0.03  # of the picture's width
 SAME_VIEW_PEAK = 0.15  # the same view peaks at 0.25 or more, another at 0.05-0.15
@@ -54,7 +56,8 @@ def flags(
     """Find stretches without a view in ``(offset_s, thumbnail)`` pairs, in order of time.
 
     A fault holds from the first thumbnail that has it to the first that has not (or ``end_s``, or
-    the last thumbnail). Memory does not grow. ``frozen`` must last ``FROZEN_S`` to count.
+    the last thumbnail). Memory does not grow. ``frozen`` must last ``FROZEN_S`` to count, or the
+    rest of a clip that shows little else, ``FROZEN_WHOLE_S`` or more.
 
     >>> black = np.zeros((9, 16), np.uint8)
     >>> [f.fault for f in flags([(0.0, black), (1.0, black)], end_s=2.0)]
@@ -72,7 +75,9 @@ class Watch:
     def __init__(self) -> None:
         """Start with nothing seen."""
         self._open: dict[Fault, float] = {}
-        self._key: Thumbnail | None = None  # the last that may speak of a frozen picture
+        self._first: float | None = None
+        self._keys = 0  # how many may have spoken of a frozen picture, the last of them:
+        self._key: Thumbnail | None = None
         self._until: list[Thumbnail] = []  # those between the one before it and it
         self._since: list[Thumbnail] = []  # those after it
 
@@ -84,6 +89,8 @@ class Watch:
         Without ``key`` it is one between keyframes, and no proof of a frozen picture.
         """
         now = set(faults(thumbnail))
+        if self._first is None:
+            self._first = offset_s
         for fault in [fault for fault in self._open if fault not in now | {"frozen"}]:
             yield from self._closed(fault, offset_s)
         for fault in now:
@@ -98,19 +105,26 @@ class Watch:
             elif not same and "frozen" in self._open:
                 yield from self._closed("frozen", self._moving_again(offset_s))
         self._key, self._until, self._since = (offset_s, thumbnail), self._since, []
+        self._keys += 1
 
     def end(self, end_s: float | None = None) -> Iterator[Flag]:
         """Yield the faults that last to the end."""
         seen = [*([self._key] if self._key else []), *self._since]
         last = end_s if end_s is not None else (seen[-1][0] if seen else 0.0)
         for fault in list(self._open):
-            yield from self._closed(fault, self._moving_again(last) if fault == "frozen" else last)
+            # At first an encoder still finds its rate: keyframes of one picture differ.
+            most = last - self._open[fault] >= 0.75 * (last - (self._first or 0.0))
+            whole = most and self._keys >= FROZEN_KEYS
+            until = self._moving_again(last) if fault == "frozen" else last
+            yield from self._closed(fault, until, FROZEN_WHOLE_S if whole else FROZEN_S)
 
     def state(self) -> dict[str, Any]:
         """Return what it remembers, as JSON can hold it."""
         thumbnails = [*self._until, *([self._key] if self._key else []), *self._since]
         return {
             "open": dict(self._open),
+            "first": self._first,
+            "keys": self._keys,
             "key": self._key and self._key[0],
             "thumbnails": [(at, thumbnail.tolist()) for at, thumbnail in thumbnails],
         }
@@ -118,6 +132,7 @@ class Watch:
     def restore(self, state: dict[str, Any]) -> None:
         """Remember what another one did."""
         self._open, key = dict(state["open"]), state["key"]
+        self._first, self._keys = state["first"], state["keys"]
         kept = [(at, np.array(told, np.uint8)) for at, told in state["thumbnails"]]
         self._until = [one for one in kept if key is not None and one[0] < key]
         self._key = next((one for one in kept if one[0] == key), None)
@@ -134,10 +149,29 @@ class Watch:
         still_s = _still([*([self._key] if self._key else []), *self._since])
         return next((at for at, _ in self._since if at > still_s), at_latest_s)
 
-    def _closed(self, fault: Fault, end_s: float) -> Iterator[Flag]:
+    def _closed(self, fault: Fault, end_s: float, frozen_s: float = FROZEN_S) -> Iterator[Flag]:
         start = self._open.pop(fault)
-        if end_s - start >= (FROZEN_S if fault == "frozen" else 0.0):
+        if end_s - start >= (frozen_s if fault == "frozen" else 0.0):
             yield Flag((start, end_s), fault)
+
+
+def bridged(flags: Iterable[Flag]) -> list[Flag]:
+    """Return flags, and those of what passes with its lights on through a black picture.
+
+    Were it seen, and the dark around it not, then exposure would be chosen by the traffic itself.
+    A lit spell counts as one of the black where it is no longer than ``LIT_S`` and than the longer
+    of the black stretches beside it.
+
+    >>> spans = [(0.0, 20.0), (23.0, 60.0)]
+    >>> [flag.span for flag in bridged(Flag(span, "black") for span in spans)]
+    [(0.0, 20.0), (23.0, 60.0), (20.0, 23.0)]
+    """
+    found = list(flags)
+    black = sorted(flag.span for flag in found if flag.fault == "black")
+    for (start, dark), (again, end) in pairwise(black):
+        if 0 < again - dark <= min(LIT_S, max(dark - start, end - again)):
+            found.append(Flag((dark, again), "black"))
+    return found
 
 
 def _still(thumbnails: list[Thumbnail]) -> float:

@@ -73,7 +73,8 @@ class StoppedError(Exception):
 class Verification:
     """What full decoding found. ``covered`` and ``damaged`` are seconds after the first picture.
 
-    ``told_start`` is what the file says of when it was made: no proof, see ``ingest``.
+    ``told_start`` is what the file says of when it was made: no proof, see ``ingest``. ``passing``:
+    the reason may lie in this machine and not in the file, so it is worth another try.
     """
 
     duration_s: float = 0.0
@@ -90,6 +91,7 @@ class Verification:
     damaged: tuple[Span, ...] = ()
     lead_s: float = 0.0
     told_start: str = ""
+    passing: bool = False
 
 
 @dataclass
@@ -152,7 +154,8 @@ def verify(
                 nursery.order(order)
                 return _followed(nursery, silent_s, hears, stop or threading.Event())
         except _HungError:
-            return Verification(reason=f"decoding hung: no progress for {silent_s:g} s, stopped")
+            reason = f"decoding hung: no progress for {silent_s:g} s, stopped"
+            return Verification(reason=reason, passing=True)
 
 
 def nurseries() -> Nurseries:
@@ -201,9 +204,15 @@ def _followed(
             if kind == _RESULT:
                 found = verification(told)
             elif kind == ENDED:
-                return found or Verification(reason=_why_it_died(*told))
+                return found or _ended(*told)
             elif hear := hears.get(kind):
                 hear(told)
+
+
+def _ended(code: int, said: str) -> Verification:
+    """Return what is known of a clip whose decoder ended, with that code, before its result."""
+    passing = code in (-signal.SIGKILL, -signal.SIGTERM)  # as by a host that runs out of memory
+    return Verification(reason=_why_it_died(code, said), passing=passing)
 
 
 def _why_it_died(code: int, said: str) -> str:
@@ -237,7 +246,7 @@ def examined(
     state: State | None = None,
 ) -> Verification:
     """Do the work of :func:`verify` in this process, without its protection."""
-    from pipeline.footage import containers
+    from pipeline.footage import containers, picture_health
 
     try:
         clock = containers.timing(path)
@@ -253,6 +262,7 @@ def examined(
             if state is not None:
                 seen = Seen(**halfway.take_up(state))
             _watch(container, stream, clock, seen, report, show, keep, state)
+            seen.flags = picture_health.bridged(seen.flags)
             status, reason = judged(seen)
             return Verification(
                 duration_s=seen.end_s,
@@ -368,9 +378,9 @@ class _View:
         looks = since >= (LOOK_EVERY_S if frame.key_frame else LOOK_AT_LEAST_EVERY_S)
         if not looks and at - self._glanced < GLANCE_EVERY_S:
             return
-        if not frame.format.name.startswith(("yuv", "gray8", "nv")) or "p1" in frame.format.name:
-            return  # its first plane is not brightness in single bytes
         self._glanced = at
+        if not frame.format.name.startswith(("yuv", "gray8", "nv")) or "p1" in frame.format.name:
+            frame = frame.reformat(format="gray")  # so that its first plane is brightness in bytes
         plane = frame.planes[0]
         grey = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
         shown = grey[:, : plane.width]

@@ -32,7 +32,7 @@ MINUTE_S = 60.0
 _BESIDE = 24  # looks that a minute and a half may hold on either side: of 5 s and more
 FEWEST = 5  # thumbnails in a look: of fewer the median does not take a vehicle out
 FOUND_PEAK = 0.18  # the scene, shifted: above what another scene reaches
-MINUTES_MOVED, MINUTES_ELSEWHERE = 3, 10  # in a row
+MINUTES_MOVED, MINUTES_ELSEWHERE = 3, 10  # so many looks in a row, which last as long in all
 FACES = 8
 JUMP_S = 300.0  # a look later than this is no continuation
 DULL = 2.0  # mean edge strength below which nothing can be told
@@ -123,8 +123,8 @@ class _Watch:
         down, across = (max(round(MOVED_SHARE * size), 1) for size in reference.shape)
         self._reach = across, down
         self._before: Look | None = None
-        self._moves: list[tuple[int, int]] = []
-        self._elsewhere = 0
+        self._moves: list[tuple[tuple[int, int], float]] = []  # and when each began
+        self._elsewhere: list[float] = []
         self._doubted: list[tuple[Span, Doubt]] = []
         self.changed_s: float | None = None
         self.shift: tuple[float, float] | None = None
@@ -137,18 +137,18 @@ class _Watch:
         look = Look(look.start_s, look.end_s, grey, look.fineness)
         said = self._compared(look)
         if said == "same":
-            self._moves, self._elsewhere, self.same_s = [], 0, look.end_s
+            self._moves, self._elsewhere, self.same_s = [], [], look.end_s
             self._before = look
             self._doubted += [((look.start_s, look.end_s), d) for d in self._doubts_of(look)]
         elif said == "elsewhere":
-            self._elsewhere += 1
+            self._elsewhere.append(look.start_s)
         elif said != "unsure":
-            self._moves = [*(m for m in self._moves if _near(m, said)), said]
-        if len(self._moves) >= MINUTES_MOVED:
+            self._moves = [*(m for m in self._moves if _near(m[0], said)), (said, look.start_s)]
+        if _last(MINUTES_MOVED, [start for _, start in self._moves], look.end_s):
             height, width = self._reference.shape
-            right, down = self._moves[-1]
+            right, down = self._moves[-1][0]
             self._changed((right / width, down / height))
-        elif self._elsewhere >= MINUTES_ELSEWHERE:
+        elif _last(MINUTES_ELSEWHERE, self._elsewhere, look.end_s):
             self._changed(None)
 
     def _changed(self, shift: tuple[float, float] | None) -> None:
@@ -271,6 +271,11 @@ def _cells(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
     part = grey[: rows * _CELL_PX, : columns * _CELL_PX].astype(np.float64)
     cells = part.reshape(rows, _CELL_PX, columns, _CELL_PX).swapaxes(1, 2)
     return np.asarray(cells.reshape(-1, _CELL_PX * _CELL_PX))
+
+
+def _last(minutes: int, starts: list[float], end_s: float) -> bool:
+    """Tell whether there are so many looks, over so many minutes: short clips have short looks."""
+    return len(starts) >= minutes and end_s - starts[0] >= 0.95 * minutes * MINUTE_S
 
 
 def _near(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -20,7 +20,7 @@ ENTRY = {
     "timezone": "UTC",
     "source": "footage/gate/*.mp4",
     "zones": [{"name": "lane", "movement": "out", "polygon": [[0, 0], [1, 0], [1, 1]]}],
-    "schedule": [["10:00", "10:01"]],
+    "schedule": [["10:00", "10:05"]],
 }
 AIMED = cameras.parse({"camera": [ENTRY]})
 ANEW = cameras.parse({"camera": [ENTRY, {**ENTRY, "valid_from": SECOND}]})
@@ -28,7 +28,7 @@ ANEW = cameras.parse({"camera": [ENTRY, {**ENTRY, "valid_from": SECOND}]})
 
 def scene() -> np.ndarray:
     draw = np.random.default_rng(4)
-    made = np.full((72, 160), 110.0)
+    made = np.full((72, 160), 160.0)
     for _ in range(50):
         y, x = draw.integers(0, 72), draw.integers(0, 160)
         made[y : y + draw.integers(3, 20), x : x + draw.integers(3, 25)] = draw.integers(40, 200)
@@ -36,7 +36,7 @@ def scene() -> np.ndarray:
 
 
 def film(ws: Workspace, start: str, right: int, seed: int) -> None:
-    """Ten seconds of a street, aimed so that it lies ``right`` pixels further right."""
+    """A minute of a street, aimed so that it lies ``right`` pixels further right."""
     path = ws.root / "footage" / "gate" / f"{start}+0000.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
     street, draw = scene()[:, 16 - right : 144 - right], np.random.default_rng(seed)
@@ -44,7 +44,7 @@ def film(ws: Workspace, start: str, right: int, seed: int) -> None:
         stream = container.add_stream("libx264", rate=4, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = 128, 72, "yuv420p"
         stream.gop_size = 4
-        for _ in range(40):
+        for _ in range(240):
             picture = np.clip(street + draw.normal(0, 3, street.shape), 0, 255).astype(np.uint8)
             frame = av.VideoFrame.from_ndarray(np.repeat(picture[..., None], 3, 2), "rgb24")
             container.mux(stream.encode(frame))
@@ -55,8 +55,8 @@ def film(ws: Workspace, start: str, right: int, seed: int) -> None:
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Two clips, a knock by a twentieth of the width, three more, and one the next day."""
     ws = Workspace(tmp_path_factory.mktemp("knocked"))
-    for second, right in ((0, 0), (10, 0), (20, 7), (30, 7), (40, 7)):
-        film(ws, f"2026-03-02T1000{second:02d}", right, second)
+    for minute, right in enumerate((0, 0, 7, 7, 7)):
+        film(ws, f"2026-03-02T10{minute:02d}00", right, minute)
     film(ws, "2026-03-03T100000", 7, 99)
     ingest(ws, AIMED, first_day=SECOND, last_day=SECOND)
     return ws
@@ -76,19 +76,19 @@ def tree(ws: Workspace) -> dict[str, int]:
 
 
 def test_one_look_elsewhere_on_its_own_changes_nothing(filmed: Workspace) -> None:
-    assert seen(filmed, SECOND) == [pytest.approx(10.0)]
+    assert seen(filmed, SECOND) == [pytest.approx(60.0)]
 
 
 def test_what_follows_a_knock_is_not_trusted_and_the_days_after_neither(filmed: Workspace) -> None:
     report = ingest(filmed, AIMED, first_day=FIRST, last_day=FIRST)
-    assert seen(filmed, FIRST) == pytest.approx([10.0, 10.0, 0.0, 0.0, 0.0])
+    assert seen(filmed, FIRST) == pytest.approx([60.0, 60.0, 0.0, 0.0, 0.0])
     assert [row["status"] for row in rows(filmed, FIRST)] == ["ok"] * 2 + ["partial"] * 3
     for row in rows(filmed, FIRST)[2:]:
         assert row["reason"] == "view_changed: the scene lies +5% across and +0% down of its place"
     assert seen(filmed, SECOND) == [0.0]
     (remark,) = report.remarks
-    assert "since 2026-03-02T10:00:20+00:00" in remark
-    assert "cameras add gate --valid-from" in remark
+    assert "since 2026-03-02T10:02:00+00:00" in remark
+    assert "cameras add gate --valid-from 2026-03-03" in remark
     before = tree(filmed)
     assert ingest(filmed, AIMED).remarks == report.remarks
     assert seen(filmed, SECOND) == [0.0]
@@ -102,14 +102,14 @@ def test_its_count_is_null_and_says_why(filmed: Workspace) -> None:
     store.write_json(filmed.model("m") / "card.json", card)
     (row,) = daily.count_day(filmed, daily.CameraDay(AIMED.camera("gate"), FIRST), "m")
     assert (row["truck_count"], row["quality"]) == (None, "view_changed")
-    assert row["exposure_s"] == pytest.approx(20.0)  # of the minute that was to be filmed
+    assert row["exposure_s"] == pytest.approx(120.0)  # of the five minutes that were to be filmed
 
 
 def test_a_later_entry_is_trusted_again(filmed: Workspace) -> None:
     ingest(filmed, AIMED)
     report = ingest(filmed, ANEW)
-    assert seen(filmed, FIRST) == pytest.approx([10.0, 10.0, 0.0, 0.0, 0.0])
-    assert seen(filmed, SECOND) == [pytest.approx(10.0)]
+    assert seen(filmed, FIRST) == pytest.approx([60.0, 60.0, 0.0, 0.0, 0.0])
+    assert seen(filmed, SECOND) == [pytest.approx(60.0)]
     assert len(report.remarks) == 1
     pictures = [filmed.reference("gate", entry.valid_from) for entry in ANEW.entries]
     assert all(path.is_file() for path in pictures)
@@ -126,6 +126,6 @@ def test_a_reference_picture_of_the_new_view_makes_the_old_one_wrong(
     store.write_bytes(own, reference.as_jpeg(knocked))
     try:
         ingest(filmed, AIMED)
-        assert seen(filmed, FIRST) == pytest.approx([10.0, 10.0, 10.0, 10.0, 10.0])
+        assert seen(filmed, FIRST) == pytest.approx([60.0, 60.0, 60.0, 60.0, 60.0])
     finally:
         store.write_bytes(own, before)

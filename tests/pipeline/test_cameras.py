@@ -48,6 +48,25 @@ def test_the_example_of_the_design_is_read(tmp_path):
     assert not camera.allow_private_addresses
 
 
+@pytest.mark.parametrize("pattern", ["%Y%m%d", "%Y-%m-%d_%H", "%Y%m%d%I%M%S%p"])
+def test_a_file_a_day_and_a_file_an_hour_tell_their_start(tmp_path, pattern):
+    text = TEXT.replace("%Y-%m-%dT%H%M%S%z", pattern)
+    assert _load(tmp_path, text).camera("north-gate").clip_start == pattern
+
+
+def test_a_mark_before_the_text_is_no_fault(tmp_path):
+    assert _load(tmp_path, "\ufeff" + TEXT.lstrip()).ids == ["north-gate"]
+
+
+def test_a_password_is_never_shown(tmp_path):
+    text = TEXT.replace("[[camera]]", "[camera]").replace(
+        "footage/north-gate/*.mp4", "rtsp://me:hunter2@cam.example/live"
+    )
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, text)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_what_is_optional_has_a_default(tmp_path):
     kept = [line for line in TEXT.splitlines() if line.split(" = ")[0] not in cameras._OPTIONAL]
     camera = _load(tmp_path, "\n".join(kept)).camera("north-gate")
@@ -88,8 +107,8 @@ WRONG = [
     ('id = "north-gate"', "", ["number 1", "id", "missing"]),
     ('id = "north-gate"', 'id = "north gate"', ["north gate", "camera", "Use letters"]),
     ('id = "north-gate"', 'id = "../etc"', ["../etc", "Use letters"]),
-    ("sample_hz = 2.5", "sample_hz = 0", ["north-gate", "sample_hz", "0", "above 0"]),
-    ("sample_hz = 2.5", "sample_hz = nan", ["north-gate", "sample_hz", "nan", "above 0"]),
+    ("sample_hz = 2.5", "sample_hz = 0", ["north-gate", "sample_hz", "0", "0.0001 to 60"]),
+    ("sample_hz = 2.5", "sample_hz = nan", ["north-gate", "sample_hz", "nan", "0.0001 to 60"]),
     ("sample_hz = 2.5", "sample_hz = true", ["north-gate", "sample_hz", "True"]),
     ("sample_hz = 2.5", 'sample_hz = "5"', ["north-gate", "sample_hz", "'5'"]),
     ("= 2026-01-01", '= "2026-01-01"', ["north-gate", "valid_from", "'2026-01-01'", "bare date"]),
@@ -102,6 +121,11 @@ WRONG = [
     ('"%Y-%m-%dT%H%M%S%z"', '"yyyy"', ["north-gate", "clip_start", "yyyy", "strptime"]),
     ('"%Y-%m-%dT%H%M%S%z"', '"%Y-%Q"', ["north-gate", "clip_start", "%Y-%Q", "strptime"]),
     ('"%Y-%m-%dT%H%M%S%z"', '"%Y%m%d%Y"', ["north-gate", "clip_start", "%Y%m%d%Y", "strptime"]),
+    *(
+        ('"%Y-%m-%dT%H%M%S%z"', f'"{wrong}"', ["north-gate", "clip_start", "of 24 hours"])
+        for wrong in ("%Y%m%d%I%M%S", "%H%M%S", "%m%d%H%M%S", "%Y/%m/%dT%H%M%S", "%Y%m%dT%H%M%S%Z")
+    ),
+    ('"footage/north-gate/*.mp4"', '"a\\u0000b"', ["north-gate", "source", "glob pattern"]),
     ("[0.1, 0.45]", "[-0.1, 0.45]", ["north-gate", "left", "polygon", "-0.1", "0-1", "Divide"]),
     ("[0.1, 0.45]", "[0.1, 450]", ["north-gate", "left", "polygon", "450", "0-1", "Divide"]),
     ("[0.1, 0.45]", "[0.1, nan]", ["north-gate", "left", "polygon", "nan", "0-1"]),
@@ -146,11 +170,15 @@ def test_what_is_wrong_is_named(tmp_path, right, wrong, said):
     [
         ("", "no [[camera]]"),
         ("camera = 3", "Write [[camera]]"),
-        ("camera = [3]", "[3]"),
+        ("camera = [3]", "no list of tables"),
         ("[[camara]]\nid = 1", "'camara'"),
         ("[[camera]\n", "not TOML"),
         (TEXT.replace("zones = [", "zones = 3\nx = ["), "unknown key 'x'"),
         (TEXT + TEXT, "two entries with valid_from 2026-01-01"),
+        (
+            TEXT + TEXT.replace("2026-01-01", "2026-02-01").replace("America/Chicago", "UTC"),
+            "timezone is 'America/Chicago' in one entry, 'UTC' in another",
+        ),
     ],
 )
 def test_files_that_are_no_registry(tmp_path, text, said):

@@ -17,7 +17,7 @@ from pipeline import cameras, schemas, store
 from pipeline import ingest as ingesting
 from pipeline.cameras import Registry
 from pipeline.domain import Camera, Clip
-from pipeline.footage import files
+from pipeline.footage import files, verify
 from pipeline.footage.files import clip_start
 from pipeline.footage.verify import Verification
 from pipeline.footage.view_change import Look
@@ -307,3 +307,76 @@ def test_a_header_that_claims_thousands_of_years_stops_nothing(
     )
     ingest(ws, _registry(), (), _DAY, _DAY)
     assert _rows(ws, _DAY) == []
+
+
+def test_a_decoder_that_was_killed_is_tried_again(
+    ws: Workspace, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
+    killed = Verification(reason="the decoder crashed (SIGKILL)", passing=True)
+    truly = ingesting.verify
+    monkeypatch.setattr(ingesting, "verify", lambda *_, **__: killed)
+    assert [ingest(ws, _registry()).decoded for _ in range(4)] == [1, 1, 1, 0]
+    for path in (ws.root / "clips").rglob("verified/*/*.json"):
+        path.unlink()
+    assert ingest(ws, _registry()).tally()["quarantined"] == 1
+    monkeypatch.setattr(ingesting, "verify", truly)
+    assert ingest(ws, _registry()).tally()["ok"] == 1
+    assert ingest(ws, _registry()).decoded == 0
+
+
+def test_a_decoder_that_is_killed_is_passing_and_a_crash_is_not() -> None:
+    assert verify._ended(-9, "").passing
+    assert not verify._ended(-11, "").passing
+    assert not verify._ended(1, "MemoryError").passing
+
+
+def test_files_that_cannot_be_read_or_named_stop_nothing(
+    ws: Workspace, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
+    locked = _put(ws, make_clip("a.mp4"), "2026-03-29T110000+0000.mp4")
+    gone = _put(ws, make_clip("a.mp4"), "2026-03-29T120000+0000.mp4")
+    hashed = ingesting.content_hash
+
+    def refused(path: Path) -> str:
+        if path == locked:
+            raise PermissionError(13, "Permission denied")
+        if path == gone:
+            raise FileNotFoundError(2, "No such file or directory")
+        return hashed(path)
+
+    monkeypatch.setattr(ingesting, "content_hash", refused)
+    os.rename(
+        _put(ws, make_clip("a.mp4"), "x.mp4"), os.fsencode(ws.root / "footage/gate") + b"/\xff.mp4"
+    )
+    (ws.root / "footage" / "gate" / "loop").symlink_to(".")
+    report = ingest(ws, _registry(source="footage/gate/**/*"))
+    assert report.tally() == {"ok": 1, "partial": 0, "quarantined": 3}
+    reasons = {Path(clip.uri).name: clip.reason for clip in report.clips}
+    assert reasons["2026-03-29T110000+0000.mp4"] == "it cannot be read (Permission denied)"
+    assert reasons["2026-03-29T120000+0000.mp4"] == "it cannot be read (No such file or directory)"
+    assert "no UTF-8" in reasons["\\xff.mp4"]
+    monkeypatch.setattr(ingesting, "content_hash", hashed)
+    assert ingest(ws, _registry(source="footage/gate/**/*")).tally()["ok"] == 3
+
+
+@pytest.mark.parametrize("year", ["0001", "1970", "9999"])
+def test_a_clock_that_was_never_set_tells_no_start(
+    ws: Workspace, make_clip: MakeClip, year: str
+) -> None:
+    _put(ws, make_clip("a.mp4"), f"{year}-01-01T000000+0000.mp4")
+    report = ingest(ws, _registry())
+    assert (report.tally()["quarantined"], report.days) == (1, 0)
+    assert "does not tell its start" in report.clips[0].reason
+
+
+def test_a_slip_in_the_days_asked_for_makes_no_centuries_of_dark_days(
+    ws: Workspace, make_clip: MakeClip
+) -> None:
+    _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
+    ingest(ws, _registry())
+    far = ingest(ws, _registry(), first_day=dt.date(1026, 3, 1), last_day=_DAY)
+    assert far.days == 367  # a year's darkness is possible
+    ahead = ingest(ws, _registry(), first_day=_DAY, last_day=dt.date(9999, 1, 1))
+    assert ahead.days == (dt.datetime.now(dt.UTC).date() - _DAY).days + 2

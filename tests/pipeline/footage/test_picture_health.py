@@ -150,6 +150,48 @@ def test_a_dark_clip_is_no_exposure(tmp_path: Path) -> None:
     assert "black picture for 10.0 s" in found.reason
 
 
+def test_headlights_in_the_dark_do_not_choose_what_is_seen(tmp_path: Path) -> None:
+    """A minute of a black road, on which a car passes with its lights on for 3 s of it, twice."""
+    dark, lit = np.full((72, 128), 17, np.uint8), np.full((72, 128), 17, np.uint8)
+    lit[30:60, 40:80] = 200
+    pictures = [dark] * 100 + [lit] * 15 + [dark] * 60 + [lit] * 15 + [dark] * 110
+    found = verify.examined(_film(tmp_path / "night.mp4", pictures, gop=5))
+    assert (found.status, found.covered) == ("partial", ())
+    assert "black picture for 60.0 s" in found.reason
+
+
+def test_day_between_two_black_moments_stays_seen() -> None:
+    found = [Flag((0.0, 2.0), "black"), Flag((30.0, 31.0), "black"), Flag((200.0, 290.0), "black")]
+    assert picture_health.bridged(found) == found
+
+
+@pytest.mark.parametrize(("n", "most"), [(20, 4.0), (40, 2.0)])
+def test_a_short_clip_that_is_one_picture_is_frozen(tmp_path: Path, n: int, most: float) -> None:
+    """Of 4 s, too short to tell, and of 8 s, as recorders cut them; a keyframe a second."""
+    path = _film(tmp_path / "short.mp4", [_scene(7)] * n, gop=5)
+    assert seconds(verify.examined(path).covered) <= most  # keyframes settle in the first seconds
+    live = _film(tmp_path / "live.mp4", [_scene(i) for i in range(n)], gop=5)
+    assert seconds(verify.examined(live).covered) == pytest.approx(n / 5)
+
+
+@pytest.mark.parametrize("form", ["yuv420p10le", "gbrp"])
+def test_pictures_of_other_formats_are_looked_at_too(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "deep.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264rgb" if form == "gbrp" else "libx264", rate=5)
+        stream.width, stream.height = 128, 72
+        stream.pix_fmt = "rgb24" if form == "gbrp" else form
+        for _ in range(50):
+            frame = av.VideoFrame.from_ndarray(np.zeros((72, 128, 3), np.uint8), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).format.name == form
+    found = verify.examined(path)
+    assert (found.status, found.covered) == ("partial", ())
+    assert "black picture for 10.0 s" in found.reason
+
+
 def test_real_clips_show_something_and_stay_where_they_are(shared_data: Path) -> None:
     for path in sorted((shared_data / "clips").glob("*.[am][vp][i4]")):
         with av.open(str(path)) as container:

@@ -125,6 +125,15 @@ def test_another_scene_in_the_same_light_counts_after_ten_minutes() -> None:
     assert (found.changed_s, found.shift) == (60.0, None)
 
 
+def test_ten_short_looks_elsewhere_are_no_ten_minutes() -> None:
+    """Ten clips of 8 s, cut as something moves before the lens; the same over ten hours count."""
+    other = view(scene=street(7))
+    for step, changed in ((8.0, False), (3600.0, True)):
+        looks = [Look(0.0, 60.0, view(), 0.5)]
+        looks += [Look(60 + step * i, 68 + step * i, other, 0.5) for i in range(10)]
+        assert (judged(view(), 0.5, looks).changed_s is not None) == changed
+
+
 def test_fog_hides_and_changes_nothing() -> None:
     fog = [np.clip(view(n=i) * 0.05 + 150, 0, 255).astype(np.uint8) for i in range(30)]
     found = verdict([view(n=1), *fog, view(n=2)])
