@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from flows.commandline import Context, Result, check_days, command, over_days
+from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from labeling.client import LabelStudio
@@ -175,6 +177,11 @@ def audit(
     from labeling import audit
 
     check_days(first, last)
+    if n is None and (idle := _given("length_s", "seed", "cameras", "first", "last")):
+        raise InputError(
+            f"without --windows nothing is drawn; {' '.join(idle)} would be of no use.",
+            "Say how many windows to draw, or leave them out.",
+        )
     if n is not None:
         chosen = context.registry.chosen(cameras)
         audit.draw(context.ws, campaign, n, length_s, chosen, first, last, seed)
@@ -183,6 +190,13 @@ def audit(
     found = audit.status(context.ws, campaign)
     text = "{windows} window(s) in {folder}, {counted} counted by {workers} worker(s)"
     return found, f"{campaign}: {text.format(**found)}"
+
+
+def _given(*names: str) -> list[str]:
+    """Return the options among ``names`` that were typed, as they are typed."""
+    context = click.get_current_context()
+    typed = {n for n in names if context.get_parameter_source(n) is ParameterSource.COMMANDLINE}
+    return [p.opts[0] for p in context.command.params if p.name in typed]
 
 
 def _money(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -44,9 +44,17 @@ def cameras_group() -> None:
 @command(cameras_group, "check")
 def cameras_check(context: Context) -> tuple[Result, str]:
     """Validate cameras.toml; name the key and the remedy when it is wrong."""
+    from pipeline.errors import ConfigError, FootageError
     from pipeline.exchanges import tradable_from
+    from pipeline.footage.files import is_live
+    from pipeline.footage.live import addresses
 
     entries = context.registry.entries
+    for camera in filter(is_live, entries):
+        try:
+            addresses.read(camera.source)
+        except FootageError as error:
+            raise ConfigError(f"camera {camera.id!r}: source: {error}") from None
     for exchange in sorted({c.exchange for c in entries if c.exchange}):
         tradable_from(exchange, dt.datetime.now(dt.UTC))  # some calendars cannot be computed
     rows = [{"id": c.id, "site": c.site, "zones": [z.name for z in c.zones]} for c in entries]
@@ -344,7 +352,7 @@ def report(context: Context, out: Path | None) -> tuple[Result, str]:
     from pipeline.pages.receipts import write_latest
     from pipeline.pages.report import write_report
 
-    write_latest(context.ws, context.registry)
+    write_latest(context.ws, context.registry, report=out)
     path = write_report(context.ws, context.registry, out)
     return {"report": str(path)}, str(path)
 
@@ -356,7 +364,7 @@ def explain(context: Context, camera: str, day: dt.date) -> tuple[Result, str]:
     """Write a page that shows every counted passage of a camera's day."""
     from pipeline.pages.receipts import write_explain
 
-    path = write_explain(context.ws, context.registry, context.registry.camera(camera).id, day)
+    path = write_explain(context.ws, context.registry, camera, day)
     return {"page": str(path)}, str(path)
 
 

@@ -160,12 +160,17 @@ def run(cli: click.Group) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(cores.usable()))
     try:
         code = cli.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)  # all of the help: a bare group asks for it
+        sys.exit(2)
     except click.UsageError as error:
         _fail(error.format_message(), error.ctx)
     except click.ClickException as error:
         _fail(error.format_message(), None)
     except TruckCounterError as error:
         _fail(str(error), None)
+    except OSError as error:  # of the workspace: a folder that may not be entered, a full disk
+        _fail(f"{error.filename or 'the system says'}: {error.strerror or error}.", None)
     except (KeyboardInterrupt, click.Abort):
         print("stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)

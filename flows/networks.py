@@ -98,6 +98,7 @@ def models_search(
 ) -> tuple[Result, str]:
     """Search for training options with Optuna; the same command again goes on or is done."""
     from pipeline.errors import InputError
+    from pipeline.learning.dataset import campaign_rows
     from pipeline.learning.options import TrainOptions
     from pipeline.learning.search import search
     from pipeline.learning.train import RECIPE, train_campaigns, train_images
@@ -106,6 +107,9 @@ def models_search(
 
     if bool(campaigns) == bool(images) or bool(images) != bool(labels):
         raise InputError("give either --campaign, or --images together with --labels.")
+
+    for name in campaigns:  # before the search makes its folder
+        campaign_rows(context.ws, name)
 
     def train(ws: Workspace, options: TrainOptions) -> str:
         if images and labels:
@@ -136,7 +140,7 @@ def models_track(context: Context, trained: tuple[str, ...], uri: str | None) ->
     from pipeline.learning import tracking
 
     ids = [daily.model_in_use(context.ws, m) for m in trained] or context.ws.trained()
-    new = tracking.record(context.ws, ids, uri)
+    new = tracking.record(context.ws, ids, uri) if ids else {}  # which would make a store
     lines = [f"{m}: {'recorded' if is_new else 'was there'}" for m, is_new in new.items()]
     result = {"recorded": [m for m, is_new in new.items() if is_new], "models": ids}
     return result, "\n".join(lines) or "there is no model yet: truck-counter train"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -23,6 +24,11 @@ def models_group(context: click.Context, root: Path | None, as_json: bool, measu
     """List the networks; `models show ARCH` goes through one layer by layer."""
     if context.invoked_subcommand is None:
         context.invoke(models_list, root=root, as_json=as_json, measure=measure)
+        return
+    given = {"--root": root, "--json": as_json, "--measure": measure}
+    if lost := [option for option, value in given.items() if value]:
+        after = f"after {context.invoked_subcommand!r}"
+        raise click.UsageError(f"{' '.join(lost)} would count for nothing here: put it {after}.")
 
 
 @command(models_group, "list")
@@ -77,6 +83,13 @@ def bench_group() -> None:
     """Measure: decoding, all the way to scores, and whether the intervals hold."""
 
 
+def _check_hz(hz: float) -> None:
+    from pipeline.errors import InputError
+
+    if not math.isfinite(hz):  # click lets nan and inf through
+        raise InputError(f"--hz {hz} is no rate.", "Give samples a second, such as 1.")
+
+
 @command(bench_group, "decode")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--hz", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
@@ -85,6 +98,7 @@ def bench_decode(context: Context, file: Path, hz: float) -> tuple[Result, str]:
     from pipeline.errors import NotFoundError
     from pipeline.footage import bench as benchmarks
 
+    _check_hz(hz)
     if not file.is_file():
         raise NotFoundError(f"no such file: {file}.", "Name a video file.")
     figures = benchmarks.bench_decode(file, hz)
@@ -99,6 +113,7 @@ def bench_end_to_end(context: Context, file: Path | None, hz: float) -> tuple[Re
     from pipeline.errors import NotFoundError
     from pipeline.learning import endtoend
 
+    _check_hz(hz)
     if file is not None and not file.is_file():
         raise NotFoundError(f"no such file: {file}.", "Name a video file, or none: one is made.")
     figures = endtoend.bench_end_to_end(file, hz)
@@ -133,7 +148,7 @@ def bench_counting(context: Context, days: int, cells: str | None, seed: int) ->
     def told(row: Result) -> None:
         note(_cell(row))
 
-    chosen = int(cells) if cells and cells.isdigit() else cells
+    chosen = int(cells) if cells and cells.isascii() and cells.isdecimal() else cells
     rows = run_grid(days, chosen, seed, on_cell=told)
     return {"cells": rows}, "\n".join(_cell(row) for row in rows)
 

@@ -140,14 +140,16 @@ def aggregated(ws: Workspace, campaign: str, method: str | None = None) -> Aggre
     """Turn the campaign's votes into labels, without writing them.
 
     Without ``method``, by the one its labels were last made with. What experts settled keeps their
-    answer; it and the votes on gold tasks teach the method how good each worker is.
+    answer; it and the votes on gold tasks teach the method how good each worker is. Votes on frames
+    that the campaign no longer has (:func:`left_over`) count for nothing.
 
     Raises:
         NotFoundError: there is no such campaign.
         InputError: nobody has voted, or the method is unknown.
     """
-    read_frames(ws, campaign)
+    own = set(read_frames(ws, campaign)["frame_id"])
     votes = read_annotations(ws, campaign)
+    votes = votes[votes["frame_id"].isin(own)]
     if votes.empty:
         raise InputError(
             f"campaign {campaign!r} has no annotations.",
@@ -155,7 +157,15 @@ def aggregated(ws: Workspace, campaign: str, method: str | None = None) -> Aggre
         )
     known = adjudication.settled(adjudication.read(ws, campaign))
     on_gold = gold.read_votes(ws, campaign, known)
+    known = {frame: truck for frame, truck in known.items() if frame in own}
     return aggregate_votes(votes, method or _method(ws, campaign), known, on_gold)
+
+
+def left_over(ws: Workspace, campaign: str) -> list[str]:
+    """Return the frames with votes that are no longer in the campaign's ``frames`` table."""
+    voted = {*read_annotations(ws, campaign)["frame_id"]}
+    voted |= {*adjudication.read(ws, campaign)["frame_id"]}
+    return sorted(voted - {*read_frames(ws, campaign)["frame_id"]})
 
 
 def _method(ws: Workspace, campaign: str) -> str:
@@ -191,7 +201,8 @@ def waiting(ws: Workspace, campaign: str, result: Aggregation | None = None) -> 
     """
     known = adjudication.settled(adjudication.read(ws, campaign))
     on_gold = gold.read_votes(ws, campaign, known)
-    doubted = [frame for source, frame in gold.doubted(on_gold) if source == campaign]
+    own = set(read_frames(ws, campaign)["frame_id"])
+    doubted = [f for source, f in gold.doubted(on_gold) if source == campaign and f in own]
     found = result or aggregated(ws, campaign)
     return adjudication.waiting(found, read_annotations(ws, campaign), known, doubted)
 

@@ -26,12 +26,20 @@ def export(ws: Workspace, campaign: str, form: str, folder: Path, address: str =
         form: ``csv`` (the votes), ``ground-truth`` or ``coco`` (the labels), or ``crowd`` (what a
             market needs to ask people: its input file and its page).
         folder: made where there is none.
-        address: put before every picture's name, e.g. ``https://pictures.example/spring/``.
+        address: put before every picture's name, e.g. ``https://pictures.example/spring``; a
+            slash between the two is added unless it ends in one, or in the ``=`` of a query.
 
     Raises:
         NotFoundError: there is no such campaign, or it has no votes or labels.
-        InputError: a market is to show pictures without an address.
+        InputError: a market is to show pictures without an address, or the form has no use for it.
     """
+    if address and form not in ADDRESSED:
+        raise InputError(
+            f"--address {address} is of no use to {form}.",
+            f"Leave it out, or choose {' or '.join(ADDRESSED)}.",
+        )
+    if address and not address.endswith(("/", "=")):
+        address += "/"
     texts = FORMS[form](ws, campaign, address)
     for name, text in texts.items():
         store.write_bytes(folder / name, text.encode())
@@ -87,6 +95,9 @@ FORMS: Final[dict[str, Callable[[Workspace, str, str], dict[str, str]]]] = {
     "coco": _coco,
     "crowd": _crowd,
 }
+
+ADDRESSED: Final = ("ground-truth", "crowd")
+"""The forms that name pictures by address."""
 
 
 def _labels(ws: Workspace, campaign: str) -> pd.DataFrame:

@@ -103,6 +103,8 @@ def read_ground_truth(text: str, known: Mapping[str, str]) -> list[dict[str, Any
         if label not in CLASSES:
             raise InputError(f"line {number}: class {label!r}.", f"Use {' or '.join(CLASSES)}.")
         job = str(about.get("job-name", "ground-truth")).removeprefix("labeling-job/")
+        if any("\ud800" <= letter <= "\udfff" for letter in job):  # half of an escaped pair
+            raise InputError(f"line {number}: job {job!r} is no text.", "Mend its \\u escapes.")
         frame = found.get("frame-id") or _frame(known, str(found.get("source-ref", "")), number)
         votes.append(_vote(str(frame), f"job:{job}", label))
     return votes
@@ -273,7 +275,7 @@ def read_coco(text: str, known: Mapping[str, str]) -> list[dict[str, Any]]:
             image: str(about.get("frame_id") or _frame(known, str(about["file_name"]), 0))
             for image, about in shown.items()
         }
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise InputError("this is no COCO document.", "It is one JSON object.") from None
     except KeyError as error:
         raise InputError(
@@ -310,7 +312,7 @@ def _labelled(labels: pd.DataFrame, frames: pd.DataFrame) -> Iterable[dict[str, 
 def _object(line: str, number: int) -> dict[str, Any]:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # the last: thousands of brackets deep
         found = None
     if not isinstance(found, dict):
         raise InputError(f"line {number} is not a JSON object.", "Give one per line.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from labeling import campaign as campaigns
+from labeling.aggregate import Aggregation
 from labeling.quality import suspected
 from labeling.status import status
 from pipeline import store
@@ -48,40 +49,54 @@ def write_page(
     environment = Environment(
         loader=PackageLoader("labeling"), autoescape=True, undefined=StrictUndefined
     )
-    found = status(ws, campaign, price, budget)
+    found, result = status(ws, campaign, price, budget), _result(ws, campaign)
     text = environment.get_template("campaign.html.j2").render(
         found=found,
         flags={f["worker"]: f["flag"] for f in found.get("quality", {}).get("flagged", [])},
-        waiting=waiting_frames(ws, campaign),
-        hard=hard_frames(ws, campaign),
-        doubtful=doubtful_frames(ws, campaign, p_model or {}),
+        waiting=waiting_frames(ws, campaign, result=result),
+        hard=hard_frames(ws, campaign, result=result),
+        doubtful=doubtful_frames(ws, campaign, p_model or {}, result=result),
     )
     path = out or ws.reports / f"campaign-{store.checked_name(campaign, 'campaign')}.html"
     store.write_bytes(path, text.encode())
     return path
 
 
-def waiting_frames(ws: Workspace, campaign: str, most: int = SHOWN) -> list[dict[str, Any]]:
-    """Return the frames that wait for an expert, with their pictures."""
-    rows = {row["frame_id"]: row for row in _labels(ws, campaign)}
-    why = campaigns.waiting(ws, campaign) if rows else {}
+def waiting_frames(
+    ws: Workspace, campaign: str, most: int = SHOWN, result: Aggregation | None = None
+) -> list[dict[str, Any]]:
+    """Return the frames that wait for an expert, with their pictures.
+
+    Here as in the other galleries, ``result`` is of :func:`labeling.campaign.aggregated` where it
+    is at hand: the votes held now count, as in the figures above them.
+    """
+    result = result or _result(ws, campaign)
+    rows = {row["frame_id"]: row for row in _labels(result)}
+    why = campaigns.waiting(ws, campaign, result) if rows else {}
     chosen = [rows[frame] | {"why": reason} for frame, reason in why.items() if frame in rows]
     return _with_pictures(ws, campaign, chosen[:most])
 
 
-def hard_frames(ws: Workspace, campaign: str, most: int = SHOWN) -> list[dict[str, Any]]:
+def hard_frames(
+    ws: Workspace, campaign: str, most: int = SHOWN, result: Aggregation | None = None
+) -> list[dict[str, Any]]:
     """Return the frames people agreed on least, hardest first, with their pictures."""
-    rows = _labels(ws, campaign)
+    rows = _labels(result or _result(ws, campaign))
     doubts = [r for r in rows if r["label"] is None or (r["agreement"] or 0.0) < 1.0]
     doubts.sort(key=lambda r: (r["label"] is not None, r["agreement"] or 0.0, r["frame_id"]))
     return _with_pictures(ws, campaign, doubts[:most])
 
 
 def doubtful_frames(
-    ws: Workspace, campaign: str, p_model: Mapping[str, float], most: int = SHOWN
+    ws: Workspace,
+    campaign: str,
+    p_model: Mapping[str, float],
+    most: int = SHOWN,
+    result: Aggregation | None = None,
 ) -> list[dict[str, Any]]:
     """Return the labels that are probably wrong, worst first, with their pictures."""
-    rows = [r for r in _labels(ws, campaign) if r["label"] and r["frame_id"] in p_model]
+    labels = _labels(result or _result(ws, campaign))
+    rows = [r for r in labels if r["label"] and r["frame_id"] in p_model]
     if not rows:
         return []
     p = [p_model[row["frame_id"]] for row in rows]
@@ -89,14 +104,15 @@ def doubtful_frames(
     return _with_pictures(ws, campaign, [rows[i] | {"p_model": p[i]} for i in found])
 
 
-def _labels(ws: Workspace, campaign: str) -> list[dict[str, Any]]:
-    from pipeline import schemas
+def _result(ws: Workspace, campaign: str) -> Aggregation | None:
+    """Aggregate the votes held now; None where nobody has voted on the campaign's frames."""
+    frames, votes = campaigns.read_frames(ws, campaign), campaigns.read_annotations(ws, campaign)
+    voted = bool(votes["frame_id"].isin(frames["frame_id"]).any())
+    return campaigns.aggregated(ws, campaign) if voted else None
 
-    path = ws.campaign_labels(campaign) / "labels.parquet"
-    if not path.is_file():
-        return []
-    rows: list[dict[str, Any]] = store.read_table(path, schemas.LABELS).to_pylist()
-    return rows
+
+def _labels(result: Aggregation | None) -> list[dict[str, Any]]:
+    return campaigns.records(result.labels) if result else []
 
 
 def _with_pictures(

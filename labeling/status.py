@@ -100,7 +100,7 @@ def status(
     Args:
         ws: the workspace.
         campaign: its name.
-        price: of one label, in whatever money.
+        price: of one label, in whatever money; 0 is not known, and no money is worded.
         budget: for the whole campaign, in the same money.
 
     Raises:
@@ -112,12 +112,15 @@ def status(
             raise InputError(f"bad {name} {money}.", "Give 0 or more.")
     frames, votes = campaigns.read_frames(ws, campaign), campaigns.read_annotations(ws, campaign)
     paid = _paid(ws, campaign, votes)
+    votes = votes[votes["frame_id"].isin(frames["frame_id"])]
     found: dict[str, Any] = {
         "campaign": campaign,
         "frames": len(frames),
         "frames_judged": int(votes["frame_id"].nunique()),
+        "frames_left_over": len(campaigns.left_over(ws, campaign)),
         "annotations": len(votes),
         "pushed": _pushed(ws, campaign),
+        "price": price,
         "costs": costs(paid, frames, price),
         "spent": round(len(paid) * price, 2),
         "budget_left": None if budget is None else round(budget - len(paid) * price, 2),
@@ -217,10 +220,13 @@ def _advice(found: Mapping[str, Any]) -> str:
 
 def as_text(found: Mapping[str, Any]) -> str:
     """Word a status for a terminal: progress, money, people, what waits for an expert, advice."""
+    spent = f", {found['spent']} spent" if found["price"] else ""
     lines = [
         f"{found['campaign']}: {found['frames_judged']} of {found['frames']} frame(s) judged, "
-        f"{found['annotations']} annotation(s), {found['spent']} spent; {found['advice']}"
+        f"{found['annotations']} annotation(s){spent}; {found['advice']}"
     ]
+    if found["frames_left_over"]:
+        lines.append(f"{found['frames_left_over']} more with votes are not in the campaign now")
     quality = found.get("quality", {})
     lines += [f"flagged {f['worker']}: {f['flag']}" for f in quality.get("flagged", [])]
     lines += [

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import aim, audits, cores, exposure, localtime, schemas, stays, store
 from pipeline.domain import Camera, Span
-from pipeline.errors import FootageError, NotFoundError
+from pipeline.errors import FootageError, InputError, NotFoundError
 from pipeline.progress import track
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ Row = dict[str, Any]
 LOOKS = 1.0
 """Looks at a vehicle that a network's frames of it are worth: they err together (README)."""
 
+_EARLIEST = dt.date(1970, 1, 1)
+
 
 @dataclass(frozen=True)
 class CameraDay:
@@ -57,24 +59,38 @@ def camera_days(
     """Return the camera-days asked for, by camera and then by day.
 
     Where no range is given it runs from the camera's first to its last day with clips: a day in
-    between without any is a dark day, and belongs.
+    between without any is a dark day, and belongs. Days that have not begun at the camera do not,
+    unless there are clips of them or of later ones.
 
     Raises:
         NotFoundError: an unknown camera, or no clips and no range to go by.
+        InputError: a range of days that no camera can have filmed.
     """
+    if first is not None and first < _EARLIEST:
+        raise InputError(f"no camera filmed on {first}.", f"Give days from {_EARLIEST} on.")
     found: list[CameraDay] = []
+    ahead = False
     for camera_id in registry.chosen(camera_ids):
         ingested = ws.days("clips", camera_id)
         start = first or (ingested[0] if ingested else None)
         end = last or (ingested[-1] if ingested else None)
         if start is None or end is None:
             continue
-        days = localtime.days_between(start, end)
+        today = localtime.local_day(_now(), registry.camera(camera_id).timezone)
+        newest = max([today, *ingested[-1:]])
+        ahead = ahead or start > newest
+        days = localtime.days_between(start, min(end, newest))
         found += [CameraDay(registry.camera(camera_id, day), day) for day in days]
+    if ahead and not found:
+        raise InputError(f"{first} has not begun yet.", "Give days that have.")
     if not found:
         wanted = ", ".join(camera_ids) or "any camera"
         raise NotFoundError(f"no clips of {wanted} in {ws.root}.", "Run truck-counter ingest.")
     return found
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def model_in_use(ws: Workspace, model_id: str | None = None) -> str:

@@ -28,6 +28,8 @@ Noted = dict[str, str | None]
 MADE_FROM = b"made_from"
 """Key in a vintage's Parquet metadata: JSON ``{"camera/day/model": {"counts": digest, …}}``."""
 
+_CHANGED = "changed since publication"
+
 
 @dataclass(frozen=True)
 class Link:
@@ -97,6 +99,18 @@ def notes(ws: Workspace, known: Iterable[dt.datetime]) -> dict[tuple[str, dt.dat
             camera, day, model = key.split("/")
             found[camera, dt.date.fromisoformat(day)] = {**noted, "model": model}
     return found
+
+
+def counted_anew(ws: Workspace, camera: str, day: dt.date, model_id: str) -> bool:
+    """Tell whether a camera-day's counts are no longer those its last publication was made from."""
+    key = f"{camera}/{day}/{model_id}"
+    noted = (_noted(DAILY.vintage(ws, at)).get(key) for at in reversed(vintages.instants(ws)))
+    last: Noted = next(filter(None, noted), {})
+    files = {
+        "counts": ws.counts(camera, day, model_id),
+        "hours": ws.counts_hourly(camera, day, model_id),
+    }
+    return any(_state(path, digest_of(path), last.get(k)) == _CHANGED for k, path in files.items())
 
 
 def lineage(ws: Workspace, camera: str, day: dt.date) -> Link:
@@ -222,7 +236,7 @@ def _state(path: Path, now: str | None, then: str | None) -> str:
         return "missing"
     if then is None:
         return ""
-    return "as published" if now == then else "changed since publication"
+    return "as published" if now == then else _CHANGED
 
 
 def _rows(path: Path) -> str:

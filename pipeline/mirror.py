@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import vintages
-from pipeline.errors import InputError, StoreError
+from pipeline.errors import InputError, NotFoundError, StoreError
 from pipeline.vintages import BESIDE, DAILY
 
 if TYPE_CHECKING:
@@ -55,12 +55,17 @@ def push(ws: Workspace, url: str) -> int:
     """Copy what is published to ``url``; return how many vintages were new there.
 
     Raises:
+        NotFoundError: nothing is published in the workspace.
         InputError: no such kind of store.
         StoreError: it cannot be reached or written, or holds a vintage this workspace does not:
             two histories must not be mixed.
     """
     from pyarrow import fs
 
+    if not vintages.instants(ws):  # before the lock makes a folder of a mistyped root
+        raise NotFoundError(
+            f"nothing is published in {ws.vintages}.", "Run truck-counter publish, or check root."
+        )
     with _telling(url), vintages.publishing(ws):
         remote, base = fs.FileSystem.from_uri(url)
         there = _stored(remote, f"{base}/features/{DAILY.folder}")

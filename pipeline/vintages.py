@@ -20,7 +20,7 @@ import contextlib
 import datetime as dt
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -295,6 +295,21 @@ def as_instant(value: dt.datetime | str) -> dt.datetime:
             "Give it an offset, e.g. 2026-03-29T06:00:00+00:00.",
         )
     return localtime.parse_instant(value.isoformat())
+
+
+def still_counted(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out the withdrawn rows of camera-days that have others: a movement was renamed.
+
+    A withdrawn row says that nothing was seen, which is not true of the day. Where nothing else is
+    left of a day it stays: the day has no count.
+    """
+    rows = list(rows)
+    standing = {(r["camera_id"], r["date"]) for r in rows if not _is_withdrawn(r)}
+    return [r for r in rows if not (_is_withdrawn(r) and (r["camera_id"], r["date"]) in standing)]
+
+
+def _is_withdrawn(row: dict[str, Any]) -> bool:
+    return row["truck_count"] is None and str(row["revision_reason"]).startswith("withdrawn")
 
 
 def revisions(ws: Workspace, camera: str, day: dt.date) -> list[dict[str, Any]]:

@@ -129,7 +129,7 @@ def from_campaigns(
         NotFoundError: a campaign has no frames or no labels.
         InputError: no label is resolved, or all are alike.
     """
-    rows = [row for campaign in campaigns for row in _campaign_rows(ws, campaign)]
+    rows = [row for campaign in campaigns for row in campaign_rows(ws, campaign)]
     rows = list({row["frame_id"]: row for row in rows}.values())
     what = f"campaign {', '.join(campaigns)}"
     if not rows:
@@ -226,7 +226,12 @@ def _input_size(first: NDArray[np.uint8], size: int | tuple[int, int] | None) ->
     return (size, size) if size is not None else (first.shape[0], first.shape[1])
 
 
-def _campaign_rows(ws: Workspace, campaign: str) -> list[dict[str, Any]]:
+def campaign_rows(ws: Workspace, campaign: str) -> list[dict[str, Any]]:
+    """Return a campaign's labelled frames, columns of ``FRAMES`` and ``LABELS``, and their folder.
+
+    Raises:
+        NotFoundError: there is no such campaign, or it has no labels.
+    """
     folder = ws.campaign_frames(campaign)
     try:
         frames = read_table(folder / "frames.parquet", FRAMES).to_pylist()

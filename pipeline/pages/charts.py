@@ -182,25 +182,29 @@ def _truth(at: float, high: float, slot: float) -> Markup:
 
 
 def _band(points: Sequence[Point], x: PlaceDay, y: Place, slot: float) -> list[Markup]:
-    """Draw a line and a band, broken wherever a day has no count or no row."""
+    """Draw a line and a band, broken wherever a day has no count or no row.
+
+    A day that stands alone is drawn as a dot with its interval.
+    """
     parts: list[Markup] = []
-    counted = [(p.day, p.count, p.lo, p.hi) for p in points if p.count is not None]
-    for _, numbered in groupby(enumerate(counted), key=lambda e: e[1][0].toordinal() - e[0]):
+    counted = [(p, p.count) for p in points if p.count is not None]
+    for _, numbered in groupby(enumerate(counted), key=lambda e: e[1][0].day.toordinal() - e[0]):
         run = [row for _, row in numbered]
-        upper = [_at(x(day), y(n if hi is None else hi)) for day, n, _, hi in run]
-        lower = [_at(x(day), y(n if lo is None else lo)) for day, n, lo, _ in run]
+        if len(run) == 1:  # a band from a day to itself has no width
+            parts += _dots([run[0][0]], x, y, slot)
+            continue
+        upper = [_at(x(p.day), y(n if p.hi is None else p.hi)) for p, n in run]
+        lower = [_at(x(p.day), y(n if p.lo is None else p.lo)) for p, n in run]
         parts.append(tag("polygon", class_="band", points=" ".join(upper + lower[::-1])))
-        line = " ".join(_at(x(day), y(n)) for day, n, _, _ in run)
+        line = " ".join(_at(x(p.day), y(n)) for p, n in run)
         parts.append(tag("polyline", class_="line", points=line))
-        if len(run) == 1:
-            parts.append(tag("circle", class_="dot", cx=x(run[0][0]), cy=y(run[0][1]), r=2))
-    for p in points:
-        if p.count is not None and p.quality != "ok":
-            words = tag("title", f"{short_day(p.day)}: {trucks(p.count)} trucks ({p.quality})")
-            at = {"cx": x(p.day), "cy": y(p.count)}
-            parts.append(tag("circle", words, class_="dot hollow", r=2.2, **at))
-        if p.truth is not None and p.count is not None:
-            parts.append(_truth(x(p.day), y(p.truth), slot))
+        for p, n in run:
+            if p.quality != "ok":
+                words = tag("title", f"{short_day(p.day)}: {trucks(n)} trucks ({p.quality})")
+                at = {"cx": x(p.day), "cy": y(n)}
+                parts.append(tag("circle", words, class_="dot hollow", r=2.2, **at))
+            if p.truth is not None:
+                parts.append(_truth(x(p.day), y(p.truth), slot))
     return parts
 
 

@@ -45,42 +45,67 @@ _TOTAL = "truck_count"
 
 @dataclass(frozen=True)
 class Counted:
-    """A camera-day's daily rows, by movement, and whether they are published."""
+    """A camera-day's daily rows, by movement, and whether they are published.
+
+    ``anew`` says that the workspace holds a newer count than the one published.
+    """
 
     rows: list[Row]
     model_id: str
     published: bool
+    anew: bool = False
 
 
-def write_explain(ws: Workspace, registry: Registry, camera: str, day: dt.date) -> Path:
+def write_explain(
+    ws: Workspace, registry: Registry, camera: str, day: dt.date, report: Path | None = None
+) -> Path:
     """Write a camera-day's receipts to ``reports/explain/<camera>/<day>.html``; return the path.
 
     The published count is explained where there is one, else the one counted but not yet published.
+    The page leads back to ``report``, which is about to be written; None is the workspace's own,
+    where it has one.
 
     Raises:
         NotFoundError: no such camera, or that day was not counted.
         StoreError: it cannot be written.
     """
+    own = ws.reports / "report.html"
+    index = report or (own if own.is_file() else None)
+    known = _camera(ws, registry, camera, day)
     path = receipt_path(ws, camera, day)
-    html = _page(ws, registry.camera(camera, day), day, path)
-    store.write_bytes(path, html.encode())
+    store.write_bytes(path, _page(ws, known, day, path, index).encode())
     return path
 
 
-def write_latest(ws: Workspace, registry: Registry, most: int = 28) -> list[Path]:
+def _camera(ws: Workspace, registry: Registry, camera: str, day: dt.date) -> Camera:
+    if camera not in registry.ids:
+        table = vintages.latest(ws, vintages.DAILY, vintages.instants(ws))
+        if camera in table["camera_id"].to_pylist():
+            raise NotFoundError(
+                f"camera {camera!r} is published but no longer in cameras.toml.",
+                "Put its entry back to explain its days.",
+            )
+    return registry.camera(camera, day)
+
+
+def write_latest(
+    ws: Workspace, registry: Registry, most: int = 28, report: Path | None = None
+) -> list[Path]:
     """Write the receipts of the latest ``most`` published camera-days, for a report to link to.
 
-    Cameras that the registry no longer has are left out.
+    ``report`` is where that is about to be written (None: ``reports/report.html``). Cameras that
+    the registry no longer has are left out.
     """
     from pipeline.pages.report import published
 
     known = {(r["date"], r["camera_id"]) for r in published(ws) if r["camera_id"] in registry.ids}
     latest = sorted(known, key=lambda k: (-k[0].toordinal(), k[1]))[:most]
+    index = report or ws.reports / "report.html"
     days = track(sorted(latest), "receipts")
-    return [write_explain(ws, registry, camera, day) for day, camera in days]
+    return [write_explain(ws, registry, camera, day, index) for day, camera in days]
 
 
-def _page(ws: Workspace, camera: Camera, day: dt.date, path: Path) -> str:
+def _page(ws: Workspace, camera: Camera, day: dt.date, path: Path, index: Path | None) -> str:
     counted = _counted(ws, camera.id, day)
     passages = _passages(ws, camera.id, day, counted.model_id)
     cover = coverage.of_day(camera, day, daily.clip_rows(ws, camera.id, day))
@@ -92,6 +117,7 @@ def _page(ws: Workspace, camera: Camera, day: dt.date, path: Path) -> str:
         ledgers=_ledgers(ws, camera.id, day, counted),
         by_hour=_by_hour(ws, camera, day, counted),
         published=counted.published,
+        anew=counted.anew,
         model_id=counted.model_id,
         as_of=max((r["as_of"] for r in counted.rows), default=None) if counted.published else None,
         cover=cover,
@@ -111,7 +137,7 @@ def _page(ws: Workspace, camera: Camera, day: dt.date, path: Path) -> str:
         hours=_day_hours(camera, day),
         quality_words=lambda quality: parts.QUALITY.get(quality, quality),
         chain=lineage.lineage(ws, camera.id, day) if counted.published else None,
-        report=_link(path, ws.reports / "report.html"),
+        report=_link(path, index) if index else None,
     )
 
 
@@ -134,9 +160,10 @@ def _counted(ws: Workspace, camera: str, day: dt.date) -> Counted:
     """
     table = vintages.latest(ws, vintages.DAILY, vintages.instants(ws))
     rows = [r for r in table.to_pylist() if r["camera_id"] == camera and r["date"].date() == day]
-    if rows:
+    if rows := vintages.still_counted(rows):
         rows.sort(key=lambda r: str(r["movement"]))
-        return Counted(rows, str(max(rows, key=lambda r: r["as_of"])["model_id"]), True)
+        model_id = str(max(rows, key=lambda r: r["as_of"])["model_id"])
+        return Counted(rows, model_id, True, lineage.counted_anew(ws, camera, day, model_id))
     model_id = _unpublished_model(ws, camera, day)
     rows = store.read_table(ws.counts(camera, day, model_id), schemas.COUNTS).to_pylist()
     return Counted(sorted(rows, key=lambda r: str(r["movement"])), model_id, False)
@@ -195,7 +222,7 @@ def ledger(told: Sequence[Sequence[Any]], total: float | None) -> list[Row]:
     """Word the arithmetic: the first line is where one starts, the others add or take away.
 
     Where the lines do not add up to ``total`` a line says by how much: a sum that is wrong must
-    look wrong.
+    look wrong. So must one of lines that give a count where none was published.
 
     >>> lines = ledger([["passages found", 12], ["missed", 0.25]], 12.25)
     >>> [(line["label"], line["value"]) for line in lines]
@@ -211,6 +238,8 @@ def ledger(told: Sequence[Sequence[Any]], total: float | None) -> list[Row]:
     known_sum = sum(v for _, v in lines if isinstance(v, int | float))
     if lines and total is not None and abs(known_sum - total) >= 0.005:
         worded.append({"label": "not accounted for", "value": _term(total - known_sum, True)})
+    if lines and total is None and all(isinstance(v, int | float) for _, v in lines):
+        worded.append({"label": "of another count: this one has none", "value": "–"})
     return worded
 
 

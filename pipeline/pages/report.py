@@ -70,11 +70,14 @@ def write_report(ws: Workspace, registry: Registry, out: Path | None = None) -> 
 def published(ws: Workspace) -> list[Row]:
     """Return the newest published row per camera, movement and day, ``date`` as a plain date.
 
+    Movements that were renamed since are left out.
+
     Raises:
         NotFoundError: there is none.
     """
     table = vintages.latest(ws, vintages.DAILY, vintages.instants(ws))
-    rows = [{**row, "date": row["date"].date()} for row in table.to_pylist()]
+    rows = vintages.still_counted(table.to_pylist())
+    rows = [{**row, "date": row["date"].date()} for row in rows]
     if not rows:
         raise NotFoundError(
             f"nothing is published in {ws.root}.", "Run truck-counter count and publish first."
@@ -112,6 +115,7 @@ def _page(ws: Workspace, registry: Registry, rows: list[Row], limits: Limits, pa
         charts=_charts(rows, truth, limits),
         series=len({(r["camera_id"], r["movement"]) for r in rows}),
         cameras=seen.section(ws, registry, rows, limits.strips, base),
+        strangers=seen.strangers(registry, rows),
         pictures=_pictures(ws, registry, rows, limits, base),
         models=models,
         campaigns=campaigns,

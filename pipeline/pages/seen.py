@@ -61,6 +61,20 @@ def section(
     return shown
 
 
+def strangers(registry: Registry, rows: Sequence[Row]) -> list[str]:
+    """Word, a line each, the cameras that are counted but that the registry no longer has."""
+    lines = []
+    for camera_id in sorted({r["camera_id"] for r in rows} - set(registry.ids)):
+        shares = {r["date"]: r["coverage"] for r in rows if r["camera_id"] == camera_id}
+        mean = parts.percent(sum(shares.values()) / len(shares))
+        days = parts.plural(len(shares), "day")
+        lines.append(
+            f"{camera_id} is no longer in cameras.toml: its schedule is not known here; as "
+            f"published, {mean} of it was seen on average over {days}."
+        )
+    return lines
+
+
 def _seen_day(
     ws: Workspace, cover: DayCoverage, published: float | None, camera: Camera, base: Path
 ) -> Row:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from flows import cli
 
 REGISTRY = """
 [[camera]]
@@ -143,6 +146,56 @@ def test_unknown_command_and_option(workspace: Path) -> None:
     assert "--no-such" in refused("ingest", "--no-such", root=workspace)
 
 
+def test_a_bare_group_prints_its_help_as_help() -> None:
+    done = run("bench")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: ")
+    assert len(done.stderr.splitlines()) > 5
+    assert "error:" not in done.stderr
+
+
+def test_options_before_a_subcommand_of_models_are_not_swallowed(workspace: Path) -> None:
+    done = run("models", "--root", str(workspace), "--json", "show", "lenet5")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--root --json would count for nothing here: put it after 'show'." in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_mistyped_root_is_not_littered(tmp_path: Path) -> None:
+    root = tmp_path / "nowhere"
+    done = run("models", "track", root=root)
+    assert (done.returncode, done.stdout) == (0, "there is no model yet: truck-counter train\n")
+    assert "'nosuch'" in refused("models", "search", "--campaign", "nosuch", root=root)
+    assert "nothing is published" in refused("push", (tmp_path / "to").as_uri(), root=root)
+    assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("counting", "--cells", "²"), "'²'"),
+        (("decode", "x.mp4", "--hz", "nan"), "--hz nan"),
+        (("end-to-end", "--hz", "inf"), "--hz inf"),
+    ],
+)
+def test_numbers_that_are_none(workspace: Path, words: tuple[str, ...], said: str) -> None:
+    assert said in refused("bench", *words, root=workspace)
+
+
+def test_an_audit_without_windows_draws_nothing_and_says_so(workspace: Path) -> None:
+    line = refused("label", "audit", "c1", "--length", "30", "--camera", "gate", root=workspace)
+    assert "without --windows" in line
+    assert "--length" in line
+    assert "--camera" in line
+
+
+@pytest.mark.parametrize("command", ["infer", "count"])
+def test_days_that_nobody_can_have_filmed(workspace: Path, command: str) -> None:
+    assert "0001-01-01" in refused(command, "--from", "0001-01-01", root=workspace)
+    range_ = ("--from", "9999-12-30", "--to", "9999-12-31")
+    assert "9999-12-30 has not begun" in refused(command, *range_, root=workspace)
+
+
 def _campaign(root: Path) -> None:
     """Write a campaign of one frame that nobody has judged."""
     import datetime as dt
@@ -190,3 +243,26 @@ def test_a_training_is_recorded_where_a_store_is_named(
     own = run("models", "track", "--uri", f"sqlite:///{workspace / 'b.db'}", root=workspace)
     assert own.stdout.strip() == f"{model_id}: recorded"
     assert "nosuch" in run("models", "track", "nosuch", root=workspace).stderr
+
+
+def test_a_protocol_that_no_recorder_speaks_is_told_before_it_records(workspace: Path) -> None:
+    path = workspace / "cameras.toml"
+    address = "ftp://me:hunter2@cam.example/*.mp4"
+    path.write_text(re.sub(r'source = "[^"]*"', f'source = "{address}"', REGISTRY))
+    said = refused("cameras", "check", root=workspace)
+    assert "source: the protocol 'ftp' is refused" in said
+    assert "hunter2" not in said
+
+
+def test_what_the_system_refuses_is_one_line(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "/somewhere/x.parquet")
+
+    monkeypatch.setattr("pipeline.ingest.ingest", full)
+    monkeypatch.setattr(sys, "argv", ["truck-counter", "ingest", "--root", str(workspace)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: /somewhere/x.parquet: No space left on device.\n"

@@ -80,7 +80,7 @@ def workspace_of(tmp_path: Path) -> Callable[[int], Workspace]:
         ws = Workspace(tmp_path)
         folder = ws.campaign_frames("spring")
         start = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         grey = np.full((32, 48, 3), 120, np.uint8)
         (folder / "crop.jpg").write_bytes(simplejpeg.encode_jpeg(grey))
         rows = [

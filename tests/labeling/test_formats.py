@@ -189,6 +189,38 @@ def test_a_market_needs_an_address(judged):
     assert {row["image_url"] for row in listed} == {"https://p.ex/crop.jpg"}
 
 
+def test_an_address_and_a_name_are_parted_by_one_slash(judged):
+    def first(form: str, address: str) -> str:
+        found = command(judged, "export", "spring", "--format", form, "--address", address)
+        with open(found["files"][0], encoding="utf-8") as handle:
+            text = handle.read()
+        return text.splitlines()[1].split(",")[0] if form == "crowd" else text.split('"')[3]
+
+    assert first("crowd", "https://x/y") == "https://x/y/crop.jpg"
+    assert first("ground-truth", "s3://x/y") == "s3://x/y/crop.jpg"
+    assert first("ground-truth", "https://x/get?name=") == "https://x/get?name=crop.jpg"
+    for form in ("csv", "coco"):
+        with pytest.raises(InputError, match=f"--address https://x is of no use to {form}"):
+            command(judged, "export", "spring", "--format", form, "--address", "https://x")
+
+
+@pytest.mark.parametrize("form", ["coco", "ground-truth"])
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000])
+def test_a_file_nested_too_deeply_is_refused(judged, tmp_path, form, content):
+    deep = tmp_path / "deep.json"
+    deep.write_text(content)
+    with pytest.raises(InputError, match=r"no COCO document|not a JSON object"):
+        command(judged, "import", "spring", str(deep), "--format", form)
+
+
+def test_a_name_with_half_a_character_is_refused(judged, tmp_path):
+    wrong = tmp_path / "wrong.manifest"
+    about = {"class-name": "truck", "job-name": "labeling-job/\ud800"}
+    wrong.write_text(json.dumps({"frame-id": "f00000", "truck-metadata": about}))
+    with pytest.raises(InputError, match=r"line 1: job '\\ud800' is no text"):
+        command(judged, "import", "spring", str(wrong), "--format", "ground-truth")
+
+
 def test_what_cannot_be_taken_is_named(judged, tmp_path):
     wrong = tmp_path / "wrong.manifest"
     for content, said_so in (

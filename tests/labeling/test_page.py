@@ -35,6 +35,33 @@ def test_page_shows_people_costs_and_hard_frames(workspace_of):
     assert not re.search(r"(src|href)=\"(?!data:)", text)  # nothing is fetched from elsewhere
 
 
+def test_page_of_a_campaign_that_has_fewer_frames_than_votes(workspace_of):
+    ws = workspace_of(60)
+    campaign.add_table(ws, "spring", crowd.annotate(TRUTH, 4, seed=3))
+    campaign.aggregate(ws, "spring", "majority")
+    ws = workspace_of(10)
+    text = page.write_page(ws, "spring", p_model=dict.fromkeys(TRUTH, 0.5)).read_text()
+    assert '<th>judged at least once</th><td class="n">10</td>' in text
+    assert '<th>with votes, but not in the campaign now</th><td class="n">50</td>' in text
+    assert "spent" not in text
+    assert "cost" not in text.lower()
+
+
+def test_galleries_show_the_votes_held_now(workspace_of):
+    ws = workspace_of(3)
+    rows = [
+        {"frame_id": "f00001", "worker": w, "label": label}
+        | {"annotated_at": None, "seconds_spent": None, "source": "import"}
+        for w, label in (("ann", "truck"), ("bob", "no_truck"))
+    ]
+    campaign.add_annotations(ws, "spring", rows[:1])
+    campaign.aggregate(ws, "spring", "majority")
+    assert page.hard_frames(ws, "spring") == []
+    campaign.add_annotations(ws, "spring", rows[1:])  # a tie, and no label is made of it yet
+    assert [row["frame_id"] for row in page.hard_frames(ws, "spring")] == ["f00001"]
+    assert [row["frame_id"] for row in page.waiting_frames(ws, "spring")] == ["f00001"]
+
+
 def test_unresolved_frames_come_first(workspace_of):
     ws = workspace_of(60)
     campaign.add_table(ws, "spring", crowd.annotate(TRUTH, 4, seed=3))

@@ -70,6 +70,25 @@ def test_before_any_vote(workspace_of):
         status.status(Workspace(Path("x")), "spring", budget=float("nan"))
 
 
+def test_votes_on_frames_that_are_gone_are_named_and_not_counted(workspace_of, voted):
+    ws = workspace_of(10)  # ten of sixty are left
+    found = status.status(ws, "spring", price=0.05)
+    assert (found["frames"], found["frames_judged"], found["frames_left_over"]) == (10, 10, 50)
+    assert (found["annotations"], found["quality"]["frames"]) == (40, 10)
+    assert found["spent"] == 12.0  # all 240 votes were paid for
+    assert set(found["adjudication"]["frames"]) <= {f"f{i:05d}" for i in range(10)}
+    text = status.as_text(found)
+    assert "10 of 10 frame(s) judged, 40 annotation(s), 12.0 spent" in text
+    assert "50 more with votes are not in the campaign now" in text
+
+
+def test_without_a_price_nothing_is_said_of_money(voted):
+    assert "60 frame(s) judged, 240 annotation(s); " in status.as_text(
+        status.status(voted, "spring")
+    )
+    assert "240 annotation(s), 24.0 spent; " in status.as_text(status.status(voted, "spring", 0.1))
+
+
 def test_unsure_frames_get_another_vote():
     result = aggregate(crowd.annotate(TRUTH, 3, seed=2))
     wanted = set(status.unsure(result))

@@ -8,6 +8,7 @@ import pytest
 from pipeline import mirror
 from pipeline.errors import InputError, NotFoundError, StoreError
 from pipeline.publish import read_daily_counts, read_hourly_counts
+from pipeline.store import Workspace
 
 
 @pytest.fixture
@@ -30,6 +31,12 @@ def test_what_is_pushed_reads_the_same(counted, url):
             pd.testing.assert_frame_equal(read(url, as_of), read(counted.ws.root, as_of))
 
 
+def test_a_mistyped_root_is_said_and_left_as_it_is(tmp_path, url):
+    with pytest.raises(NotFoundError, match=r"nothing is published in .*nowhere"):
+        mirror.push(Workspace(tmp_path / "nowhere"), url)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_histories_are_not_mixed(counted, url, tmp_path, counted_workspace):
     counted.count("2026-03-01", 10)
     counted.publish("2026-03-10T00:00:00Z")
@@ -47,10 +54,10 @@ def test_an_empty_or_unknown_store_is_said(counted, url, tmp_path):
         read_daily_counts(url)
     with pytest.raises(InputError, match="gopher"):
         read_daily_counts("gopher://there")
-    with pytest.raises(InputError, match="gopher"):
-        mirror.push(counted.ws, "gopher://there")
     counted.count("2026-03-01", 10)
     counted.publish("2026-03-10T00:00:00Z")
+    with pytest.raises(InputError, match="gopher"):
+        mirror.push(counted.ws, "gopher://there")
     (tmp_path / "bucket").write_bytes(b"a file where a folder should be")
     with pytest.raises(StoreError, match="cannot be used"):
         mirror.push(counted.ws, url)

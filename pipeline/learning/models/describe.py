@@ -3,7 +3,7 @@
 The network is traced, not guessed: sizes come from running it, receptive fields from walking its
 graph (a convolution or pool with kernel k and stride s, on a map whose neighbouring values lie j
 input pixels apart, widens the field by (k − 1)·j and multiplies j by s; at a junction the widest
-branch counts).
+branch counts; a linear layer sees all of a flat input, and of a map one place at a time).
 """
 
 from __future__ import annotations
@@ -77,13 +77,25 @@ def totals(body: nn.Module, spec: NetSpec) -> dict[str, int | None]:
     """Return parameters, multiply-adds and the receptive field before the head (None: all)."""
     layers = describe(body, spec)
     fields = [row.receptive_field_px for row in layers if row.receptive_field_px is not None]
-    if any(row.kind == "MultiheadAttention" for row in layers):
+    if any(_maps_the_whole(row) for row in layers):
         fields = []
     return {
         "parameters": sum(p.numel() for p in body.parameters()),
         "multiply_adds": sum(row.multiply_adds for row in layers),
         "receptive_field_px": max(fields, default=None),
     }
+
+
+def _maps_the_whole(row: Layer) -> bool:
+    """Tell whether a layer makes a map of which each place sees the whole picture.
+
+    Attention does, and a convolution or pool does after a squeeze-and-excitation block.
+    """
+    if row.kind == "MultiheadAttention":
+        return True
+    map_kinds = {kind.__name__ for kind in (nn.Conv2d, *_POOLS)}
+    one_place = row.output[1:] == (1, 1)
+    return row.kind in map_kinds and row.receptive_field_px is None and not one_place
 
 
 def _sight(node: fx.Node, module: nn.Module | None, before: _Sight) -> _Sight:
@@ -94,6 +106,8 @@ def _sight(node: fx.Node, module: nn.Module | None, before: _Sight) -> _Sight:
             return before
         wider = before.field + (kernel - 1) * dilation * before.step
         return _Sight(wider, before.step * stride)
+    if isinstance(module, nn.Linear) and len(_shape(node.all_input_nodes[0])) > 2:
+        return before
     called = str(getattr(node.target, "__name__", node.target))
     if isinstance(module, _GLOBAL) or (node.op != "call_module" and called in _GLOBAL_CALLS):
         return _Sight(None, before.step)
@@ -101,9 +115,7 @@ def _sight(node: fx.Node, module: nn.Module | None, before: _Sight) -> _Sight:
 
 
 def _layer(node: fx.Node, module: nn.Module, sight: _Sight) -> Layer:
-    told = node.meta["tensor_meta"]
-    told = told[0] if isinstance(told, tuple) and not hasattr(told, "shape") else told
-    shape = tuple(told.shape[1:])
+    shape = _shape(node)[1:]
     own = sum(p.numel() for p in module.parameters())
     return Layer(
         name=str(node.target),
@@ -114,6 +126,12 @@ def _layer(node: fx.Node, module: nn.Module, sight: _Sight) -> Layer:
         parameters=own,
         multiply_adds=_multiply_adds(module, shape),
     )
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    told = node.meta["tensor_meta"]
+    told = told[0] if isinstance(told, tuple) and not hasattr(told, "shape") else told
+    return tuple(told.shape)
 
 
 def _multiply_adds(module: nn.Module, output: tuple[int, ...]) -> int:

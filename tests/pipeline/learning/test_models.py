@@ -259,6 +259,36 @@ def test_receptive_field_of_resnet18_matches_the_literature():
     assert found["multiply_adds"] == pytest.approx(1.814e9, rel=1e-3)
 
 
+class Squeezed(torch.nn.Module):
+    """A map weighted by its own mean, as a squeeze-and-excitation block does; then a 3×3."""
+
+    def __init__(self, *then):
+        super().__init__()
+        self.mean = torch.nn.AdaptiveAvgPool2d(1)
+        self.weigh = torch.nn.Conv2d(3, 3, 1)
+        self.then = torch.nn.Sequential(*then)
+
+    def forward(self, x):
+        return self.then(x * self.weigh(self.mean(x)))
+
+
+def test_after_a_squeeze_every_place_sees_the_whole_picture():
+    first, spec = torch.nn.Conv2d(3, 3, 3), NetSpec(3, 32, 32)
+
+    squeezed = torch.nn.Sequential(first, Squeezed(torch.nn.Conv2d(3, 3, 3)))
+    assert totals(squeezed, spec)["receptive_field_px"] is None
+    # A mean over the last map is no map: what it is taken of sees 3 pixels.
+    head = [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Conv2d(3, 3, 1)]
+    assert totals(torch.nn.Sequential(first, *head), spec)["receptive_field_px"] == 3
+
+
+def test_a_linear_layer_on_a_map_sees_one_place_at_a_time():
+    # ConvNeXt-T: 4, then 3 blocks of 6·4, a step of 4, 3 of 6·8, 8, 9 of 6·16, 16, 3 of 6·32.
+    found = totals(build("convnext_tiny", NetSpec(3, 64, 64)).body, NetSpec(3, 64, 64))
+
+    assert found["receptive_field_px"] == 4 + 72 + 4 + 144 + 8 + 864 + 16 + 576
+
+
 @pytest.mark.parametrize("arch", sorted(set(ARCHES) - set(ZOO)))
 def test_own_networks_can_be_described(arch):
     side = default_size(arch) or 64

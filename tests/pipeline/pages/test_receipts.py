@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from pipeline import schemas, store
+from pipeline.cameras import Registry
 from pipeline.errors import NotFoundError
 from pipeline.pages import receipts, report
+from pipeline.publish import publish
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -101,6 +103,49 @@ def test_unpublished_counts_are_explained_as_such(shown: SimpleNamespace) -> Non
     assert "The steps of this count are not in the workspace." in text
 
 
+def counted(shown: SimpleNamespace, day: dt.date, **changes: object) -> None:
+    row = shown.count_row("north", day, **changes)
+    table = store.table_of([{k: row[k] for k in schemas.COUNTS.names}], schemas.COUNTS)
+    store.write_table(shown.ws.counts("north", day, shown.model), table, schemas.COUNTS)
+
+
+def test_a_day_counted_anew_since_it_was_published_is_said_to_be(shown: SimpleNamespace) -> None:
+    counted(shown, shown.days[0], truck_count=12.0)
+    publish(shown.ws, shown.registry, model_id=shown.model)
+    assert "counted anew" not in words(written(shown))
+    counted(shown, shown.days[0])
+    text = words(written(shown))
+    assert text.count("This day was counted anew since it was published") == 1
+    assert text.index("counted anew") < text.index("From passages to the count")
+    # 12 + 0.25 passages of the newer count; 12 were published.
+    assert "merged runs +0.25 not accounted for −0.25 truck_count by events 12.00" in text
+
+
+def test_a_null_beside_steps_that_give_a_count_is_not_their_sum() -> None:
+    told = [["passages found", 12], ["missed", 0.25], ["truck_count", 12.25]]
+    last = receipts.ledger(told, None)[-1]
+    assert (last["label"], last["value"]) == ("of another count: this one has none", "–")
+    refused = [["passages found", 1], ["seen 4% of the scheduled time", None]]
+    assert [line["value"] for line in receipts.ledger(refused, None)] == ["1", "–"]
+
+
+def test_a_renamed_movement_has_no_receipts_of_its_own(shown: SimpleNamespace) -> None:
+    gone = shown.count_row("north", shown.days[0], **shown.nothing, revision_reason="withdrawn")
+    named = shown.count_row("north", shown.days[0], movement="leaving")
+    shown.publish(shown.ws, [gone, named], shown.as_of + dt.timedelta(days=1))
+    text = words(written(shown))
+    assert "12.2 trucks (leaving) on Tuesday 3 March 2026" in text
+    assert "No count (out)" not in text
+
+
+def test_a_published_camera_that_left_the_registry_is_one_clear_error(
+    shown: SimpleNamespace,
+) -> None:
+    left = Registry(tuple(c for c in shown.registry.entries if c.id != "south"))
+    with pytest.raises(NotFoundError, match=r"'south' is published but no longer"):
+        receipts.write_explain(shown.ws, left, "south", shown.days[0])
+
+
 def test_a_day_never_counted_is_one_clear_error(shown: SimpleNamespace) -> None:
     with pytest.raises(NotFoundError, match="no count of camera 'north' on 2026-04-01"):
         receipts.write_explain(shown.ws, shown.registry, "north", dt.date(2026, 4, 1))
@@ -123,10 +168,10 @@ def test_twice_gives_the_same_bytes(shown: SimpleNamespace) -> None:
 
 
 def test_one_click_each_way(shown: SimpleNamespace) -> None:
-    html = written(shown)
+    assert "report.html" not in written(shown)  # there is none yet
     page = shown.ws.reports / "explain" / "north"
-    assert 'href="../../report.html"' in html
     index = report.write_report(shown.ws, shown.registry)
+    assert 'href="../../report.html"' in written(shown)
     assert (page / "../../report.html").resolve() == index.resolve()
     assert 'href="explain/north/2026-03-03.html"' in index.read_text(encoding="utf-8")
 
@@ -159,6 +204,10 @@ def test_the_latest_receipts_are_written_for_a_report_to_link_to(shown: SimpleNa
     ]
     index = report.write_report(shown.ws, shown.registry).read_text(encoding="utf-8")
     assert index.count(">receipts</a>") == 3
+    assert 'href="../../report.html"' in paths[0].read_text(encoding="utf-8")
+    elsewhere = shown.ws.reports / "out" / "r.html"
+    (path,) = receipts.write_latest(shown.ws, shown.registry, most=1, report=elsewhere)
+    assert 'href="../../out/r.html"' in path.read_text(encoding="utf-8")
 
 
 def test_the_terms_of_a_sum_are_signed() -> None:

@@ -61,6 +61,41 @@ def test_headline_sums_the_counts_and_says_what_was_seen(shown: SimpleNamespace)
     assert "1 row has no count and adds nothing to the sum" in text
 
 
+def test_a_renamed_movement_is_a_revision_and_not_an_unseen_day(shown: SimpleNamespace) -> None:
+    day, later = shown.days[0], shown.as_of + dt.timedelta(days=1)
+    gone = shown.count_row("north", day, **shown.nothing, revision_reason="withdrawn")
+    named = shown.count_row("north", day, movement="leaving", truck_count=12.0)
+    shown.publish(shown.ws, [gone, named], later)
+    _, text = written(shown)
+    # Seen as before, 280 of 480 s; the 5th alone has no count: one row, as before.
+    assert "12 trucks leaving and 15.5 out were counted" in text
+    assert "with 58.3% of the scheduled time seen" in text
+    assert "1 row has no count and adds nothing to the sum" in text
+    assert "1 row marked “insufficient”" in text
+    assert "2026-03-07 06:00 UTC north out Tue 3 Mar 2026 12.2 no count withdrawn" in text
+
+
+def test_a_day_withdrawn_altogether_has_no_count(shown: SimpleNamespace) -> None:
+    gone = shown.count_row("south", shown.days[0], **shown.nothing, revision_reason="withdrawn")
+    shown.publish(shown.ws, [gone], shown.as_of + dt.timedelta(days=1))
+    _, text = written(shown)
+    # 12.25 + 9.5 trucks; 190 of 480 s.
+    assert "21.8 trucks were counted by 2 cameras at 2 sites over 2 camera-days" in text
+    assert "with 39.6% of the scheduled time seen" in text
+
+
+def test_a_camera_that_left_the_registry_is_told_of(shown: SimpleNamespace) -> None:
+    row = shown.count_row("old", shown.days[0], coverage=0.5)
+    dark = shown.count_row("old", shown.days[1], **shown.nothing)
+    shown.publish(shown.ws, [row, dark], shown.as_of + dt.timedelta(days=1))
+    _, text = written(shown)
+    # Half of one day and nothing of the other: a quarter on average.
+    assert (
+        "old is no longer in cameras.toml: its schedule is not known here; as published, 25% of it "
+        "was seen on average over 2 days."
+    ) in text
+
+
 def test_quality_flags_are_said_before_the_figures(shown: SimpleNamespace) -> None:
     html, text = written(shown)
     assert "1 row marked “estimated” (north): part of the day was not seen" in text
@@ -324,6 +359,18 @@ def test_a_long_series_breaks_where_there_is_no_count() -> None:
     assert svg.count('class="nocount"') == 1
     lines = re.findall(r'<polyline class="line" points="([^"]*)"', svg)
     assert [len(line.split()) for line in lines] == [30, 29]
+
+
+def test_a_day_alone_in_a_long_series_shows_its_interval() -> None:
+    first = dt.date(2026, 1, 1)
+    lone = charts.Point(first, 10.0, 5.0, 20.0)
+    rest = [charts.Point(first + dt.timedelta(days=i), 10.0, 9.0, 11.0) for i in range(2, 60)]
+    svg = str(charts.count_chart([lone, *rest], "t"))
+    assert svg.count("<polygon") == svg.count("<polyline") == 1
+    assert "<title>Thu 1 Jan 2026: 10 trucks, 95% interval 5 to 20</title>" in svg
+    # The axis of 20 is 164 px high over y = 176: 5 lies at 176 − 41, 20 at the top, 12.
+    (ends,) = re.findall(r'class="interval"[^>]* y1="([\d.]+)" y2="([\d.]+)"', svg)
+    assert ends == ("135", "12")
 
 
 def test_a_long_series_still_marks_days_that_are_not_ok() -> None:

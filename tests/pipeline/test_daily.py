@@ -1,0 +1,59 @@
+"""Which camera-days a range stands for."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from pipeline import cameras, daily, store
+from pipeline.errors import InputError, NotFoundError
+
+NOW = dt.datetime(2026, 3, 5, 11, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> cameras.Registry:
+    """At that instant it is 1:00 on the 6th on Kiritimati, 1:00 on the 5th in Honolulu."""
+    monkeypatch.setattr(daily, "_now", lambda: NOW)
+    zone = {"name": "exit", "movement": "out", "polygon": [[0, 0], [1, 0], [1, 1]]}
+    shared = {"site": "s", "source": "x/*.mp4", "zones": [zone]}
+    east = {"id": "east", "timezone": "Pacific/Kiritimati", **shared}
+    west = {"id": "west", "timezone": "Pacific/Honolulu", **shared}
+    return cameras.parse({"camera": [east, west]})
+
+
+def days(found: list[daily.CameraDay]) -> list[tuple[str, int]]:
+    return [(d.camera.id, d.day.day) for d in found]
+
+
+def test_days_end_with_the_one_that_has_begun_at_the_camera(
+    tmp_path: Path, registry: cameras.Registry
+) -> None:
+    ws, last = store.Workspace(tmp_path), dt.date.max
+    found = daily.camera_days(ws, registry, first=dt.date(2026, 3, 4), last=last)
+    assert days(found) == [("east", 4), ("east", 5), ("east", 6), ("west", 4), ("west", 5)]
+    found = daily.camera_days(ws, registry, first=dt.date(2026, 3, 6), last=last)
+    assert days(found) == [("east", 6)]
+    with pytest.raises(InputError, match="2026-03-07 has not begun yet"):
+        daily.camera_days(ws, registry, first=dt.date(2026, 3, 7), last=last)
+
+
+def test_clips_of_a_camera_whose_clock_is_ahead_belong(
+    tmp_path: Path, registry: cameras.Registry
+) -> None:
+    ws = store.Workspace(tmp_path)
+    store.write_bytes(ws.clips("west", dt.date(2026, 3, 7)), b"")
+    found = daily.camera_days(ws, registry, ["west"], dt.date(2026, 3, 6), dt.date(2026, 3, 9))
+    assert days(found) == [("west", 6), ("west", 7)]
+
+
+def test_days_before_there_were_clocks_to_count_from_are_refused(
+    tmp_path: Path, registry: cameras.Registry
+) -> None:
+    ws = store.Workspace(tmp_path)
+    with pytest.raises(InputError, match="no camera filmed on 0001-01-01"):
+        daily.camera_days(ws, registry, first=dt.date.min, last=dt.date.min)
+    with pytest.raises(NotFoundError, match="no clips of west"):
+        daily.camera_days(ws, registry, ["west"])
