@@ -84,6 +84,8 @@ def named() -> bool:
     """
     if os.environ.get("PREFECT_API_URL"):
         return True
+    if _started.cache_info().currsize:  # what Prefect's settings name is ours
+        return False
     if "prefect" not in sys.modules and not _settings_are_there():
         return False
     from flows import _prefect
@@ -115,7 +117,13 @@ def _started() -> str:
     command = [sys.executable, "-m", "uvicorn", "--factory", _APP, "--lifespan", "on", *where]
     record = _processes.start(command, None, Path.cwd(), _AS_PREFECT_DOES)
     atexit.register(_processes.end, record)
-    importlib.import_module("flows._prefect")  # meanwhile
+    # Threads of Prefect's own know no settings but those of its import: one that forwards a pool's
+    # events would start another server.
+    os.environ["PREFECT_API_URL"] = f"{address}/api"
+    try:
+        importlib.import_module("flows._prefect")  # meanwhile
+    finally:
+        del os.environ["PREFECT_API_URL"]
     until = time.monotonic() + float(os.environ[PATIENCE])
     while time.monotonic() < until and _processes.is_alive(record):
         if loopback.is_healthy(f"{address}/api/health"):
