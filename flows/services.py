@@ -56,6 +56,7 @@ class Services:
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PREFECT_API_URL": f"{url}/api",
             **_temporary.NOTHING_REPORTED,
+            "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "true",  # an alert's channel is one
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(automations.HEARTBEAT_S),
             "TRUCK_COUNTER_ROOT": str(self.root),
         }

@@ -157,7 +157,9 @@ def _camera(entry: dict[str, Any], number: int) -> Camera:
 
 def _check_source(source: str, where: str) -> None:
     """Refuse what no glob can match; an address, which is never shown, its recorder checks."""
-    if "://" not in source and not source.isprintable():
+    from pipeline.footage.files import is_text
+
+    if not is_text(source):
         raise ConfigError(f"{where} is {source!r}.", "Write a path or a glob pattern.")
 
 

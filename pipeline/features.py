@@ -146,7 +146,12 @@ def _site_rows(site: Site, known: Sequence[dt.datetime], told: Sequence[_Told]) 
     daily = [_of_cameras(one.daily, site, cameras).to_pylist() for one in told]
     hourly = [_of_site(one.hourly, site) for one in told]
     changes = [_of_cameras(one.changes, site, cameras).to_pylist() for one in told]
-    published = [i for i, rows in enumerate(daily) if rows or hourly[i].num_rows]
+    days = {(row["camera_id"], row["date"]) for rows in daily for row in rows if _is_of(site, row)}
+    published = [
+        i
+        for i, rows in enumerate(daily)
+        if hourly[i].num_rows or any((row["camera_id"], row["date"]) in days for row in rows)
+    ]
     if not cameras:
         return
     dates = [row["date"].date() for rows in daily for row in rows]
@@ -186,6 +191,10 @@ def _of_cameras(table: pa.Table, site: Site, cameras: set[str]) -> pa.Table:
     return table.filter(pc.and_(own, pc.equal(table["movement"], site.movement)))
 
 
+def _is_of(site: Site, row: Row) -> bool:
+    return bool(row["site"] == site.name)
+
+
 def _take(
     state: KnownSite, site: Site, daily: Sequence[Row], hourly: pa.Table, changes: Sequence[Row]
 ) -> None:
@@ -193,7 +202,7 @@ def _take(
     import pyarrow.compute as pc
 
     for row in daily:
-        if row["site"] == site.name:
+        if _is_of(site, row):
             state.publish(row)
         else:
             state.withdraw(row)
@@ -317,6 +326,8 @@ def adjusted_level(x: Floats, open_days: NDArray[np.bool_]) -> float:
         return np.nan
     weekday = np.arange(len(x)) % 7
     known_days = x[np.isfinite(x)]
+    if len(known_days) < STL_LEAST // 2:
+        return np.nan
     for k in range(7):
         same = weekday == k
         trading = same & usual if usual[same].any() else same

@@ -211,9 +211,12 @@ def _clip(
     known, tries = _known(kept)
     new = known is None or (known.passing and tries < _TRIES)
     found = _decoded(ws, file, digest, stop, warm) if known is None or new else known
+    if new and found.passing:  # at once: a schedule does not come back to a day that is done
+        found = _decoded(ws, file, digest, stop, warm)
     if new:
         store.write_json(kept, {"rules": RULES, "tries": tries + 1, **to_json(found)})
-        _half_at(kept).unlink(missing_ok=True)
+        if not found.passing:  # else the next try goes on there
+            _half_at(kept).unlink(missing_ok=True)
     return _row(ws, file, found, digest), new
 
 

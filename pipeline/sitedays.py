@@ -30,6 +30,9 @@ SILENT_DAYS = 7
 """A camera of which nothing later has been published for longer is taken to be gone, and the site
 goes on without it, as many days after its last row."""
 
+LATE_DAYS = 28
+"""How far a camera's days may lag behind the others' before it is taken to be gone in any case."""
+
 NIGHT_HOURS = frozenset({22, 23, 0, 1, 2, 3, 4, 5})
 
 _ORDER = ("ok", "estimated", "drift", "view_changed", "insufficient")
@@ -92,6 +95,10 @@ class KnownSite:
             self.model[at] = -1
             self.hours.pop(at, None)
             self._heard(row)
+            left = [(d, r["as_of"]) for (camera, d), r in self.rows.items() if camera == at[0]]
+            self.newest.pop(at[0])
+            if left:
+                self.newest[at[0]] = max(left)
 
     def publish_hour(self, row: Row) -> None:
         """Take one published row of ``schemas.HOURLY_PUBLISHED`` with its ``local_hour``."""
@@ -104,7 +111,11 @@ class KnownSite:
         """Take one published row of ``schemas.MODEL_CHANGES``."""
         by = np.array([_number(row[f"factor{end}"]) for end in ("", "_lo", "_hi")])
         old, new = self._model(row["old_model_id"]), self._model(row["new_model_id"])
-        self.factors[self.cameras[row["camera_id"]], old] = new, by
+        key = self.cameras[row["camera_id"]], old
+        known = self.factors.get(key)
+        # A day revised later on may give no factor, or one without an interval: no news.
+        if np.isfinite(by).all() or known is None or known[0] != new:
+            self.factors[key] = new, by
 
     def _heard(self, row: Row) -> None:
         self.as_of = max(self.as_of or row["as_of"], row["as_of"])
@@ -118,14 +129,17 @@ class KnownSite:
     def active(self) -> NDArray[np.bool_]:
         """Tell per camera and day whether it was there: ``bool[cameras, days]``.
 
-        One whose days come late, a week after the others', is not gone: it is waited for.
+        One whose days come late, a week after the others', is not gone: it is waited for, but not
+        for ever.
         """
         rows = self.model >= 0
         days = np.arange(rows.shape[1])
         begins = np.where(rows.any(axis=1), rows.argmax(axis=1), rows.shape[1])
         ends = np.full(len(rows), rows.shape[1])
-        for camera, (_, told_at) in self.newest.items():
-            if self.as_of is not None and self.as_of - told_at > dt.timedelta(SILENT_DAYS):
+        latest = max((day for day, _ in self.newest.values()), default=0)
+        for camera, (day, told_at) in self.newest.items():
+            silent = self.as_of is not None and self.as_of - told_at > dt.timedelta(SILENT_DAYS)
+            if silent or latest - day > LATE_DAYS:
                 ends[camera] = rows.shape[1] - 1 - rows[camera, ::-1].argmax() + SILENT_DAYS
         return np.asarray((days >= begins[:, None]) & (days <= ends[:, None]))
 
@@ -180,14 +194,17 @@ class KnownSite:
             cameras=cameras,
         )
 
+    def _of_day(self, day: int) -> list[Row]:
+        places = ((camera, day) for camera in self.cameras.values())
+        return [self.rows[at] for at in places if at in self.rows]
+
     def made_by(self, day: int, column: str) -> str:
         """Return the ``model_id`` or ``label_set_id`` of a day's counts, each named once."""
-        found = {row[column] for (_, d), row in self.rows.items() if d == day}
-        return ", ".join(sorted(found))
+        return ", ".join(sorted({row[column] for row in self._of_day(day)}))
 
     def worst_quality(self, day: int) -> str:
         """Return the worst quality among the cameras of a day, the last where none is known."""
-        found = [row["quality"] for (_, d), row in self.rows.items() if d == day]
+        found = [row["quality"] for row in self._of_day(day)]
         return max(found, key=_ORDER.index, default=_ORDER[-1])
 
     def night_share(self, day: int) -> float:

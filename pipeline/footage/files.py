@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import glob
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,13 +96,15 @@ def files_of(ws: Workspace, entries: Sequence[Camera]) -> list[FootageFile]:
 
 
 def _matching(ws: Workspace, camera: Camera) -> Iterator[Path]:
-    seen: set[str] = set()
-    for name in _glob(ws, pattern_of(camera)):
+    """Yield a camera's files, each once: a link to its own folder shows them again and again."""
+    names = _glob(ws, pattern_of(camera))
+    real = {name: os.path.realpath(ws.root / name) for name in names}
+    home, seen = os.path.realpath(ws.root), set[str]()
+    for name in sorted(names, key=lambda name: (real[name] != os.path.join(home, name), name)):
         path = ws.root / name
-        real = os.path.realpath(path)  # a link to its own folder shows every file again and again
-        if real in seen:
+        if real[name] in seen:
             continue
-        seen.add(real)
+        seen.add(real[name])
         if not os.path.isdir(path) and (not is_live(camera) or name.lower().endswith(SUFFIXES)):
             yield path
 
@@ -127,9 +130,14 @@ def _fixed_part(ws: Workspace, camera: Camera) -> Path:
     return ws.root.joinpath(*parts[:fixed])
 
 
+def is_text(name: str) -> bool:
+    """Tell whether a name holds neither control characters nor bytes that are no UTF-8."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+
+
 def _refused(path: Path, folder: Path) -> str:
     """Say why a path may not even be opened, if so."""
-    if not str(path).isprintable():
+    if not is_text(path.name):
         return "a name that tables cannot hold (no UTF-8, or control characters)"
     try:
         real = path.resolve(strict=True)

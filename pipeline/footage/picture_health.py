@@ -168,9 +168,15 @@ def bridged(flags: Iterable[Flag]) -> list[Flag]:
     """
     found = list(flags)
     black = sorted(flag.span for flag in found if flag.fault == "black")
-    for (start, dark), (again, end) in pairwise(black):
-        if 0 < again - dark <= min(LIT_S, max(dark - start, end - again)):
-            found.append(Flag((dark, again), "black"))
+    again = True
+    while again:  # one bridge makes a longer stretch, beside which another spell is short
+        again = False
+        for i, ((start, dark), (lit, end)) in enumerate(pairwise(black)):
+            if lit - dark <= min(LIT_S, max(dark - start, end - lit)):
+                found += [Flag((dark, lit), "black")] if lit > dark else []
+                black[i : i + 2] = [(start, end)]
+                again = True
+                break
     return found
 
 

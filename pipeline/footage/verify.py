@@ -379,7 +379,8 @@ class _View:
         if not looks and at - self._glanced < GLANCE_EVERY_S:
             return
         self._glanced = at
-        if not frame.format.name.startswith(("yuv", "gray8", "nv")) or "p1" in frame.format.name:
+        plain = frame.format.name.startswith(("yuv", "gray", "nv"))
+        if not plain or frame.format.components[0].bits != 8:
             frame = frame.reformat(format="gray")  # so that its first plane is brightness in bytes
         plane = frame.planes[0]
         grey = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)

@@ -29,7 +29,7 @@ from pipeline import cores
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        np.ones(80_000_000, dtype=np.uint8)
+        np.ones(30_000_000, dtype=np.uint8)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 before, can = faults(), cores.keep_memory()

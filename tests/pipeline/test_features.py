@@ -227,6 +227,30 @@ def test_a_camera_that_is_always_late_is_waited_for():
     assert np.isnan(total[22:]).all()
 
 
+def test_history_published_in_one_go_does_not_wait_for_a_camera_long_gone():
+    site = KnownSite(["a", "b"], MONDAY, MONDAY + dt.timedelta(days=170))
+    now = _morning_after(MONDAY + dt.timedelta(days=171))
+    for i in range(171):
+        day = MONDAY + dt.timedelta(days=i)
+        site.publish({**_row(day, 100.0, "b"), "as_of": now})
+        if i <= 60:
+            site.publish({**_row(day, 100.0, "a"), "as_of": now})
+    total = site.totals().total
+    assert total[[0, 60, 68, 170]].tolist() == [200.0, 200.0, 100.0, 100.0]
+    assert np.isnan(total[61:68]).all()
+
+
+def test_a_factor_without_an_interval_does_not_replace_a_good_one():
+    site = KnownSite(["a"], MONDAY, MONDAY + dt.timedelta(days=1))
+    for i, model in enumerate(("m1", "m2")):
+        row = _row(MONDAY + dt.timedelta(days=i), 100.0 * (1 + i), model_id=model)
+        site.publish({**row, "as_of": _morning_after(MONDAY)})
+    change = {"camera_id": "a", "old_model_id": "m1", "new_model_id": "m2"}
+    site.publish_change({**change, "factor": 0.9, "factor_lo": 0.85, "factor_hi": 0.95})
+    site.publish_change({**change, "factor": 0.8, "factor_lo": None, "factor_hi": None})
+    assert site.on_basis_of(1).total.tolist() == [90.0, 200.0]
+
+
 def _change(ws: Workspace, as_of: dt.datetime, old: str, new: str, factor: float, n: int) -> None:
     row = {
         "camera_id": "a",
@@ -299,15 +323,16 @@ def test_a_camera_day_published_for_another_site_is_no_longer_this_ones(ws, came
     assert rows == [("dc-14", 6, 100.0), ("dc-14", 7, 40.0), ("dc-15", 7, 60.0)]
 
 
-def test_a_site_that_its_camera_has_left_keeps_its_rows(ws, camera_entry):
+def test_a_site_that_its_camera_has_left_keeps_its_rows_and_gets_no_more(ws, camera_entry):
     moved = {**camera_entry("a"), "site": "dc-15", "valid_from": MONDAY + dt.timedelta(days=1)}
     registry = parse({"camera": [camera_entry("a"), moved]})
     _publish(ws, _morning_after(MONDAY), [_row(MONDAY, 40.0)])
-    tuesday = MONDAY + dt.timedelta(days=1)
-    _publish(ws, _morning_after(tuesday), [_row(tuesday, 50.0, site="dc-15")])
+    for i in range(1, 20):
+        day = MONDAY + dt.timedelta(days=i)
+        _publish(ws, _morning_after(day), [_row(day, 50.0, site="dc-15")])
     rows = [(r["site"], r["session"].day, r["level"]) for r in feature_rows(ws, registry)]
-    assert rows[0] == ("dc-14", 6, 40.0)
-    assert rows[-1] == ("dc-15", 7, 50.0)
+    assert [row for row in rows if row[0] == "dc-14"] == [("dc-14", 6, 40.0)]
+    assert rows[-1][::2] == ("dc-15", 50.0)
 
 
 def test_a_movement_that_nobody_counts_leaves_the_file_as_it_was(ws, registry, capsys):
@@ -370,6 +395,12 @@ def test_a_weekday_on_which_nobody_films_does_not_hide_the_level():
     x = np.tile([10.0, 20, 30, 40, 50, 60, np.nan], 10)
     level = adjusted_level(x[:-2], np.tile([True] * 5 + [False] * 2, 10)[:-2])
     assert level == pytest.approx(35.0, abs=1.0)  # Friday's 50 less what Fridays are above the mean
+
+
+def test_two_known_days_of_200_are_no_season():
+    x = np.full(200, np.nan)
+    x[[0, -1]] = 100.0
+    assert np.isnan(adjusted_level(x, np.ones(200, dtype=bool)))
 
 
 def test_a_missing_library_is_said(monkeypatch):

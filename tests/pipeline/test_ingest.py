@@ -314,12 +314,22 @@ def test_a_decoder_that_was_killed_is_tried_again(
 ) -> None:
     _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
     killed = Verification(reason="the decoder crashed (SIGKILL)", passing=True)
-    truly = ingesting.verify
-    monkeypatch.setattr(ingesting, "verify", lambda *_, **__: killed)
+    truly, given = ingesting.verify, list[Any]()
+
+    def dies(path: Path, on_state: Any, state: Any, **_: Any) -> Verification:
+        given.append(state)
+        on_state({"tick": len(given)})
+        return killed
+
+    monkeypatch.setattr(ingesting, "verify", dies)
     assert [ingest(ws, _registry()).decoded for _ in range(4)] == [1, 1, 1, 0]
+    assert given[:3] == [None, {"tick": 1}, {"tick": 2}]  # each goes on where the last one died
+    assert len(given) == 6  # two at once, thrice
     for path in (ws.root / "clips").rglob("verified/*/*.json"):
         path.unlink()
     assert ingest(ws, _registry()).tally()["quarantined"] == 1
+    for path in (ws.root / "clips").rglob("*.half.json"):  # of no true decoder
+        path.unlink()
     monkeypatch.setattr(ingesting, "verify", truly)
     assert ingest(ws, _registry()).tally()["ok"] == 1
     assert ingest(ws, _registry()).decoded == 0
@@ -351,6 +361,7 @@ def test_files_that_cannot_be_read_or_named_stop_nothing(
         _put(ws, make_clip("a.mp4"), "x.mp4"), os.fsencode(ws.root / "footage/gate") + b"/\xff.mp4"
     )
     (ws.root / "footage" / "gate" / "loop").symlink_to(".")
+    (ws.root / "footage" / "gate" / "0.mp4").symlink_to("2026-03-29T100000+0000.mp4")
     report = ingest(ws, _registry(source="footage/gate/**/*"))
     assert report.tally() == {"ok": 1, "partial": 0, "quarantined": 3}
     reasons = {Path(clip.uri).name: clip.reason for clip in report.clips}
@@ -380,3 +391,13 @@ def test_a_slip_in_the_days_asked_for_makes_no_centuries_of_dark_days(
     assert far.days == 367  # a year's darkness is possible
     ahead = ingest(ws, _registry(), first_day=_DAY, last_day=dt.date(9999, 1, 1))
     assert ahead.days == (dt.datetime.now(dt.UTC).date() - _DAY).days + 2
+
+
+def test_spaces_of_other_scripts_are_names_like_any(tmp_path: Path, make_clip: MakeClip) -> None:
+    ws = Workspace(tmp_path / "カメラ\u3000一")
+    (ws.root / "footage" / "gate").mkdir(parents=True)
+    _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
+    _put(ws, make_clip("a.mp4"), "10.30\u202fPM.mp4")
+    reasons = [clip.reason for clip in ingest(ws, _registry()).clips]
+    assert len(reasons) == 2
+    assert not any("UTF-8" in reason for reason in reasons)

@@ -161,6 +161,13 @@ def test_headlights_in_the_dark_do_not_choose_what_is_seen(tmp_path: Path) -> No
     assert "black picture for 60.0 s" in found.reason
 
 
+def test_a_convoy_in_the_dark_is_not_seen_either() -> None:
+    """Three cars 8 s apart: the black between them is short, but all of it is one night."""
+    spans = [(0.0, 100.0), (105.0, 108.0), (113.0, 117.0), (122.0, 200.0)]
+    found = picture_health.bridged(Flag(span, "black") for span in spans)
+    assert seconds([flag.span for flag in found]) == 200.0
+
+
 def test_day_between_two_black_moments_stays_seen() -> None:
     found = [Flag((0.0, 2.0), "black"), Flag((30.0, 31.0), "black"), Flag((200.0, 290.0), "black")]
     assert picture_health.bridged(found) == found
