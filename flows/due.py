@@ -9,7 +9,6 @@ that footage.
 from __future__ import annotations
 
 import datetime as dt
-import glob
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,20 +131,14 @@ def _counted_before(
 
 def footage(ws: Workspace, registry: Registry, camera_id: str) -> dict[dt.date, list[Path]]:
     """Return the files of each local day by the start that their names tell, oldest day first."""
-    from pipeline.footage.files import SUFFIXES, clip_start
+    from pipeline.footage.files import files_of
 
     found: dict[dt.date, list[Path]] = {}
-    for camera in (c for c in registry.entries if c.id == camera_id):
-        live = "://" in camera.source
-        pattern = f"footage/{camera.id}/**/*" if live else camera.source
-        for name in glob.iglob(pattern, root_dir=ws.root, recursive=True):
-            path = ws.root / name
-            start = clip_start(path.stem, camera)
-            if start is None or (live and path.suffix.lower() not in SUFFIXES):
-                continue
-            day = localtime.local_day(start, camera.timezone)
-            if registry.camera(camera_id, day) is camera:
-                found.setdefault(day, []).append(path)
+    for file in files_of(ws, [c for c in registry.entries if c.id == camera_id]):
+        if file.started_at is not None:
+            day = localtime.local_day(file.started_at, file.camera.timezone)
+            if registry.camera(camera_id, day) is file.camera:
+                found.setdefault(day, []).append(file.path)
     return dict(sorted(found.items()))
 
 
