@@ -159,7 +159,7 @@ def _check_source(source: str, where: str) -> None:
     """Refuse what no glob can match; an address, which is never shown, its recorder checks."""
     from pipeline.footage.files import is_text
 
-    if not is_text(source):
+    if "://" not in source and not is_text(source):
         raise ConfigError(f"{where} is {source!r}.", "Write a path or a glob pattern.")
 
 
