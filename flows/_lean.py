@@ -6,27 +6,22 @@ back by itself, and their memory grows by a megabyte a day. A thread asks for it
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
+
+from pipeline import cores
 
 EVERY_S = 60.0
 
 
-def keep_lean(every_s: float = EVERY_S) -> bool:
-    """Give free memory back to the kernel from now on; return whether it can be (glibc)."""
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):  # another C library, another system
-        return False
+def keep_lean(every_s: float = EVERY_S) -> None:
+    """Give free memory back to the kernel from now on, where the C library can (glibc)."""
 
     def run() -> None:
-        while True:
+        while cores.give_memory_back():
             time.sleep(every_s)
-            trim(0)
 
     threading.Thread(target=run, name="keep lean", daemon=True).start()
-    return True
 
 
 if __name__ == "__main__":

@@ -181,16 +181,6 @@ def _automate(services: Services, block_id: str | None) -> None:
             services.ask("automations/", wanted)
 
 
-def _block_type(services: Services, patience_s: float = 60.0) -> str:
-    """Return the id of Prefect's webhook block, which a server that has just started makes yet."""
-    until = time.monotonic() + patience_s
-    while (found := services.find("block_types/slug/webhook")) is None:
-        if time.monotonic() > until:
-            raise TruckCounterError("the Prefect server knows no webhooks.", "See its log.")
-        time.sleep(0.2)
-    return str(found["id"])
-
-
 def _alert_block(services: Services) -> str | None:
     """Keep the webhook of the settings on the server, encrypted; return its id, None without."""
     from pipeline.settings import read_settings
@@ -198,7 +188,7 @@ def _alert_block(services: Services) -> str | None:
     url = read_settings().alert_url
     if url is None:
         return None
-    kind = _block_type(services)
+    kind = services.ask("block_types/slug/webhook", method="GET")["id"]
     found = {"block_schemas": {"block_type_id": {"any_": [kind]}}}
     content: Row = {
         "name": automations.BLOCK,

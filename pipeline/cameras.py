@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pipeline.domain import Camera, Zone
 from pipeline.errors import ConfigError, InputError, NotFoundError
 from pipeline.localtime import zone_info
-from pipeline.store import checked_name
+from pipeline.store import checked_name, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -157,8 +157,6 @@ def _camera(entry: dict[str, Any], number: int) -> Camera:
 
 def _check_source(source: str, where: str) -> None:
     """Refuse what no glob can match; an address, which is never shown, its recorder checks."""
-    from pipeline.footage.files import is_text
-
     if "://" not in source and not is_text(source):
         raise ConfigError(f"{where} is {source!r}.", "Write a path or a glob pattern.")
 

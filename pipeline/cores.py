@@ -51,12 +51,27 @@ def keep_memory(most: int = 2**30) -> bool:
     pages for the next step: of a network on large pictures, more than half of a training's time.
     Blocks of more than ``most`` bytes still go back; older libraries know 32 MiB at most.
     """
-    try:
-        tune = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library, another system
+    tune, threshold, trim = _glibc("mallopt"), -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    if tune is None:
         return False
-    threshold, trim = -3, -1  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD in malloc.h
     return bool((tune(threshold, most) or tune(threshold, 2**25)) and tune(trim, 2**31 - 1))
+
+
+def give_memory_back() -> bool:
+    """Hand to the kernel what lies free between what is kept; return whether it can be (glibc)."""
+    trim = _glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+    return trim is not None
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """Return a function of the C library; None where that is another one."""
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):
+        return None
+    return found
 
 
 def pool(workers: int) -> ProcessPoolExecutor:

@@ -29,8 +29,7 @@ from pipeline.errors import ConfigError, InputError, NotFoundError
 from pipeline.exchanges import sessions
 from pipeline.progress import note
 from pipeline.sitedays import Floats, KnownSite, Row, SiteTotals
-from pipeline.vintages import DAILY, HOURLY
-from pipeline.vintages import MODEL_CHANGES as CHANGES
+from pipeline.vintages import DAILY, HOURLY, MODEL_CHANGES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,7 +90,9 @@ def feature_rows(ws: Workspace, registry: Registry, movement: str | None = None)
             "no site has an exchange, so there are no sessions.",
             'Give its cameras one in cameras.toml, e.g. exchange = "XNYS".',
         )
-    told = [_Told(*(_read(series, ws, i) for series in (DAILY, HOURLY, CHANGES))) for i in known]
+    told = [
+        _Told(*(_read(series, ws, i) for series in (DAILY, HOURLY, MODEL_CHANGES))) for i in known
+    ]
     rows = [row for site in sites for row in _site_rows(site, known, told)]
     if not rows:
         wanted = ", ".join(f"{site.name} ({site.movement})" for site in sites)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import vintages
-from pipeline.errors import InputError, NotFoundError, StoreError
+from pipeline.errors import InputError, StoreError
 from pipeline.vintages import BESIDE, DAILY
 
 if TYPE_CHECKING:
@@ -62,10 +62,7 @@ def push(ws: Workspace, url: str) -> int:
     """
     from pyarrow import fs
 
-    if not vintages.instants(ws):  # before the lock makes a folder of a mistyped root
-        raise NotFoundError(
-            f"nothing is published in {ws.vintages}.", "Run truck-counter publish, or check root."
-        )
+    vintages.check_published(ws)  # before the lock makes a folder of a mistyped root
     with _telling(url), vintages.publishing(ws):
         remote, base = fs.FileSystem.from_uri(url)
         there = _stored(remote, f"{base}/features/{DAILY.folder}")

@@ -258,10 +258,8 @@ def _read(
             return _read(copied, series, as_of, camera)
     ws = store.Workspace(Path(root))
     known = instants(ws) if as_of is None else _settled(ws, as_instant(as_of))
-    if not known and not instants(ws):
-        raise NotFoundError(
-            f"nothing is published in {ws.vintages}.", "Run truck-counter publish, or check root."
-        )
+    if not known:
+        check_published(ws)
     table = latest(ws, series, known) if as_of is None else folded(ws, series, known)
     if camera is not None:
         wanted = [camera] if isinstance(camera, str) else list(camera)
@@ -269,6 +267,18 @@ def _read(
         table = table.filter(pc.is_in(table["camera_id"], pa.array(wanted, pa.string())))
     frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def check_published(ws: store.Workspace) -> None:
+    """Refuse a workspace in which nothing is published.
+
+    Raises:
+        NotFoundError: so it is.
+    """
+    if not instants(ws):
+        raise NotFoundError(
+            f"nothing is published in {ws.vintages}.", "Run truck-counter publish, or check root."
+        )
 
 
 def _check_cameras(ws: Workspace, wanted: Sequence[str]) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import glob
 import os
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import localtime
+from pipeline import localtime, store
 from pipeline.domain import Camera
 from pipeline.errors import FootageError
 from pipeline.footage.containers import probe
@@ -130,14 +129,9 @@ def _fixed_part(ws: Workspace, camera: Camera) -> Path:
     return ws.root.joinpath(*parts[:fixed])
 
 
-def is_text(name: str) -> bool:
-    """Tell whether a name holds neither control characters nor bytes that are no UTF-8."""
-    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
-
-
 def _refused(path: Path, folder: Path) -> str:
     """Say why a path may not even be opened, if so."""
-    if not is_text(path.name):
+    if not store.is_text(path.name):
         return "a name that tables cannot hold (no UTF-8, or control characters)"
     try:
         real = path.resolve(strict=True)

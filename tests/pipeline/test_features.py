@@ -257,8 +257,8 @@ def _change(ws: Workspace, as_of: dt.datetime, old: str, new: str, factor: float
         "movement": "out",
         "old_model_id": old,
         "new_model_id": new,
-        "first_date": dt.datetime(2026, 1, 1),  # noqa: DTZ001 - a day
-        "last_date": dt.datetime(2026, 1, 2),  # noqa: DTZ001
+        "first_date": dt.datetime.combine(MONDAY - dt.timedelta(days=n), dt.time()),
+        "last_date": dt.datetime.combine(MONDAY, dt.time()),
         "as_of": as_of,
         "days": n,
         "factor": factor,
