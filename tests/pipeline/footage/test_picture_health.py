@@ -166,6 +166,8 @@ def test_a_convoy_in_the_dark_is_not_seen_either() -> None:
     spans = [(0.0, 100.0), (105.0, 108.0), (113.0, 117.0), (122.0, 200.0)]
     found = picture_health.bridged(Flag(span, "black") for span in spans)
     assert seconds([flag.span for flag in found]) == 200.0
+    found = picture_health.bridged(Flag(span, "black") for span in spans[:3])
+    assert seconds([flag.span for flag in found]) == 117.0  # long on one side only
 
 
 def test_day_between_two_black_moments_stays_seen() -> None:
