@@ -1,7 +1,8 @@
-"""What a long-lived process has freed between what it keeps goes back to the kernel."""
+"""What a long-lived process frees goes back to the kernel, and its open files stay few."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +37,41 @@ def test_gaps_in_the_heap_are_given_back() -> None:
     full, lean = float(told[1]), float(told[2])
     assert full > 100
     assert lean < 20
+
+
+# Twenty at once, each holding its connection for a moment, as requests of the server do.
+BUSY = """
+import asyncio, os, sys
+from flows import _lean
+if sys.argv[2] == "few":
+    _lean.keep_few_connections()
+from prefect.server.database.configurations import AioSqliteConfiguration
+from sqlalchemy import text
+
+async def main():
+    engine = await AioSqliteConfiguration(f"sqlite+aiosqlite:///{sys.argv[1]}").engine()
+    async def ask():
+        async with engine.connect() as connection:
+            await connection.execute(text("select count(*) from sqlite_master"))
+            await asyncio.sleep(0.2)
+    await asyncio.gather(*(ask() for _ in range(20)))
+    names = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")
+             if os.path.exists(f"/proc/self/fd/{n}")]
+    print(names.count(sys.argv[1]), engine.pool.checkedin())
+    await engine.dispose()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_busy_moment_leaves_no_open_files(tmp_path: Path) -> None:
+    """SQLite keeps a closed connection's file open as long as another connection holds a lock."""
+    opened = {}
+    for name in ("few", "as Prefect does"):
+        command = [sys.executable, "-c", BUSY, str(tmp_path / f"{name}.db"), name]
+        told = subprocess.check_output(command, text=True).split()
+        opened[name] = [int(word) for word in told]
+    assert opened["few"] == [5, 5]
+    # five that are kept, and the files of ten that are not: were it ever mended, _lean can shrink
+    assert opened["as Prefect does"] == [15, 5]
