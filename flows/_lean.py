@@ -13,12 +13,13 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from typing import Any
 
 from pipeline import cores
 
 EVERY_S = 60.0
-CONNECTIONS = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 60.0}
-"""As long as Prefect has SQLite itself wait for a lock, then an error (503)."""
+CONNECTIONS: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 60.0}
+"""``pool_timeout`` is as long as Prefect has SQLite wait for a lock, then comes an error (503)."""
 
 
 def keep_lean(every_s: float = EVERY_S) -> None:
@@ -37,9 +38,10 @@ def keep_few_connections() -> None:
     Prefect's settings for it reach PostgreSQL only (3.8), where what they say stands here, too.
     """
     from prefect.server.database import configurations
+    from sqlalchemy.ext.asyncio import create_async_engine
 
-    made = configurations.create_async_engine
-    configurations.create_async_engine = functools.partial(made, **CONNECTIONS)
+    few = functools.partial(create_async_engine, **CONNECTIONS)
+    configurations.create_async_engine = few  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":
