@@ -3,9 +3,11 @@
 What Prefect's worker and server free lies between what they keep, so the C library can't give it
 back by itself, and their memory grows by a megabyte a day. A thread asks for it now and then.
 
-The server opens up to ten connections to SQLite beside five that it keeps. SQLite cannot close the
-file of one while another holds a lock, so each busier moment than any before leaves it more open
-files. Five must do here: SQLite has one writer at a time anyway.
+Prefect's server opens up to fifteen connections to SQLite. One that has read and would now write,
+while another has written in between, is refused at once ("database is locked"), and whoever asked
+tries again two seconds later: every other decoding slot was had only so. Nor can SQLite close the
+file of one connection while another holds a lock, so each busier moment than any before leaves
+more files open. One connection is never in its own way (README, Decisions).
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from typing import Any
 from pipeline import cores
 
 EVERY_S = 60.0
-CONNECTIONS: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 60.0}
-"""``pool_timeout`` is as long as Prefect has SQLite wait for a lock, then comes an error (503)."""
+ONE_CONNECTION: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 60.0}
+"""As Prefect itself has for SQLite in memory; a request waits for it as long as for a lock."""
 
 
 def keep_lean(every_s: float = EVERY_S) -> None:
@@ -32,16 +34,16 @@ def keep_lean(every_s: float = EVERY_S) -> None:
     threading.Thread(target=run, name="keep lean", daemon=True).start()
 
 
-def keep_few_connections() -> None:
-    """Have Prefect's server keep ``CONNECTIONS`` to its database and open none beside them.
+def keep_one_connection() -> None:
+    """Have Prefect's server ask SQLite through one connection.
 
-    Prefect's settings for it reach PostgreSQL only (3.8), where what they say stands here, too.
+    Prefect's settings for its connections reach PostgreSQL only (3.8), and hold there as ever.
     """
     from prefect.server.database import configurations
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    few = functools.partial(create_async_engine, **CONNECTIONS)
-    configurations.create_async_engine = few  # type: ignore[attr-defined]
+    one = functools.partial(create_async_engine, **ONE_CONNECTION)
+    configurations.create_async_engine = one  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":
@@ -49,7 +51,7 @@ if __name__ == "__main__":
 
     keep_lean()
     if sys.argv[1:2] == ["server"]:
-        keep_few_connections()
+        keep_one_connection()
     from prefect.cli import app
 
     app()
