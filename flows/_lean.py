@@ -46,6 +46,14 @@ def keep_one_connection() -> None:
     configurations.create_async_engine = one  # type: ignore[attr-defined]
 
 
+def create_app() -> Any:  # noqa: ANN401 - Prefect's class
+    """Return Prefect's server, for uvicorn, as ``python -m flows._lean server`` runs it."""
+    keep_one_connection()
+    from prefect.server.api.server import create_app
+
+    return create_app()
+
+
 if __name__ == "__main__":
     import sys
 
