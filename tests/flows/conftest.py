@@ -232,7 +232,8 @@ class Server:
             self.env["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
 
     def prefect(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "prefect", *arguments]
+        """Return a command of Prefect's as ``up`` starts its server and its worker."""
+        return [sys.executable, "-m", "flows._lean", *arguments]
 
     @contextlib.contextmanager
     def running(self, *arguments: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:

@@ -13,7 +13,6 @@ import datetime as dt
 import os
 import shutil
 import statistics
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -100,8 +99,7 @@ def test_a_month_of_mornings_leaves_nothing_behind(
 
     def start(name: str, *words: str) -> dict[str, Any]:
         log = tmp_path / f"{name}.log"
-        lean = [sys.executable, "-m", "flows._lean", *words]  # as ``up`` starts them
-        record = _processes.start(lean, log, tools.REPOSITORY, server.env)
+        record = _processes.start(server.prefect(*words), log, tools.REPOSITORY, server.env)
         request.addfinalizer(lambda: _processes.end(record, patience_s=2))
         return record
 
