@@ -39,6 +39,32 @@ def test_gaps_in_the_heap_are_given_back() -> None:
     assert lean < 20
 
 
+# Garbage that only a collection finds, and none comes by itself for so little of it.
+CIRCLE = """
+import time, weakref
+from flows._lean import keep_lean
+
+class Circle:
+    pass
+
+circle = Circle()
+circle.itself = circle
+gone = []
+weakref.finalize(circle, gone.append, True)
+del circle
+time.sleep(0.5)
+print(bool(gone))
+keep_lean(0.05)
+time.sleep(0.5)
+print(bool(gone))
+"""
+
+
+def test_garbage_in_circles_is_collected() -> None:
+    told = subprocess.check_output([sys.executable, "-c", CIRCLE], text=True).split()
+    assert told == ["False", "True"]
+
+
 # Twelve at once read, and then write, as the server's requests do.
 BUSY = """
 import asyncio, os, sys
