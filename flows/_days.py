@@ -41,15 +41,17 @@ def work(
     ws, registry = _steps.world(root)
     model_id = model_in_use(ws, model_id)
     missing = gathered(kind, submitted(root, days, model_id))
-    failed = bool(missing)
     counts = [
         row
         for camera, dates in days.items()
         for day in dates
         for row in _steps.count_rows(ws, camera, dt.date.fromisoformat(day), model_id)
     ]
-    publishes = bool(counts) and is_in_use(ws, model_id)
-    published = _steps.publish_counts(root)["rows"] if publishes else 0
+    published = 0
+    if counts and is_in_use(ws, model_id):
+        published, undone = publication(root)
+        missing += undone
+    failed = bool(missing)
     missing += uncounted(counts)
     drift = _watch.drifting(counts)
     audits: list[str] = []
@@ -58,10 +60,22 @@ def work(
         missing += undone
     told = sorted({day for dates in days.values() for day in dates})
     _tell(kind, ws, told, counts, missing)
-    _metrics.write(ws, kind, counts, missing, _backlog(ws, registry, model_id, told[-1]))
+    # A backfill is handed over camera by camera, and each keeps its figures.
+    which = kind if lasting or len(days) > 1 else f"{kind}-{next(iter(days))}"
+    _metrics.write(ws, which, counts, missing, _backlog(ws, registry, model_id, told[-1]))
     _alerts.announce(ws, kind, missing, counts, drift)
     result = {"days": told, "published": published, "missing": missing, "counts": counts}
     return ending(result | {"audits": audits}, failed=failed)
+
+
+def publication(root: str) -> tuple[int, list[Row]]:
+    """Publish; return the rows published and, where that failed, what is missing: all is told."""
+    future = _steps.publish_counts.submit(root)
+    future.wait()
+    if future.state.is_completed():
+        return int(future.result()["rows"]), []
+    why = str(future.state.result(raise_on_failure=False))
+    return 0, [missing_row("all", "", "publish failed", why)]
 
 
 def nothing_due(root: str, which: str, found: due.Backlog) -> State[Row]:

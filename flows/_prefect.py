@@ -6,12 +6,14 @@ goes to stderr, so stdout stays free for ``--json``.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, TypeVar
+from uuid import UUID
 
 from flows import _processes, _temporary
 from pipeline.errors import TruckCounterError
@@ -29,7 +31,13 @@ from prefect import (  # noqa: E402
     task_runners,
 )
 from prefect.client.orchestration import get_client  # noqa: E402
+from prefect.client.schemas.filters import (  # noqa: E402
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterExpectedStartTime,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType  # noqa: E402
+from prefect.client.schemas.sorting import FlowRunSort  # noqa: E402
 from prefect.concurrency.sync import concurrency  # noqa: E402
 from prefect.deployments import run_deployment  # noqa: E402
 from prefect.events import emit_event  # noqa: E402
@@ -51,6 +59,7 @@ __all__ = [
     "get_client",
     "get_run_logger",
     "lasting",
+    "newest_due",
     "patiently",
     "run_again",
     "run_deployment",
@@ -145,6 +154,30 @@ def server() -> str:
 def lasting() -> bool:
     """Tell whether the server is one that ``truck-counter up``, or somebody, keeps running."""
     return bool(server()) and _temporary.OURS not in os.environ
+
+
+def newest_due() -> dt.datetime:
+    """Return the latest instant until now that this run's deployment was scheduled for.
+
+    While a run goes on its deployment's later ones are cancelled, so it does their work, too. A run
+    that is nobody's but its caller's has its own instant alone.
+    """
+    own: dt.datetime = runtime.flow_run.scheduled_start_time
+    deployment = runtime.deployment.id
+    if deployment is None:
+        return own
+    expected = FlowRunFilterExpectedStartTime.model_validate(
+        {"after_": own, "before_": dt.datetime.now(dt.UTC)}
+    )
+    asked = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[UUID(deployment)]),
+        expected_start_time=expected,
+    )
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(
+            flow_run_filter=asked, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1
+        )
+    return max([own, *(run.expected_start_time or own for run in found)])
 
 
 def run_again(run: FlowRun) -> str:

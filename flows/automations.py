@@ -16,10 +16,13 @@ MISSING = "truck-counter.day.missing"
 COVERAGE = "truck-counter.coverage.drop"
 DRIFT = "truck-counter.drift"
 CRASHED = "prefect.flow-run.Crashed"
+FAILED = "prefect.flow-run.Failed"
+LATE = "prefect.flow-run.Late"
 
 BLOCK = "truck-counter-alerts"
 HEARTBEAT_S = 30
 START_S = 600
+LATE_S = 900
 _ENDED = ("Completed", "Failed", "Cancelled", "Crashed", "Incomplete")
 
 
@@ -61,6 +64,11 @@ _TOLD = {
     COVERAGE: ("a camera sees less than it used to", "{{ event.payload.text }}"),
     DRIFT: ("a camera drifts from what its model learned", "{{ event.payload.text }}"),
     CRASHED: ("a run has crashed", "run {{ event.resource.name }} crashed"),
+    FAILED: ("a run has failed", "run {{ event.resource.name }} failed"),
+    LATE: (
+        "a late run does not begin",
+        f"a run is late and has not begun for {LATE_S // 60} minutes: is the worker alive?",
+    ),
 }
 
 
@@ -76,18 +84,20 @@ def _alert(event: str, block_id: str | None) -> Row:
         words = text.replace(" }}", " | tojson }}") if text.startswith("{{") else f'"{text}"'
         payload = f'{{"text": {words}}}'
         action = {"type": "call-webhook", "block_document_id": block_id, "payload": payload}
+    when: Row = {"posture": "Reactive", "expect": [event], "within": 0}
+    if event == LATE:  # for seconds many a run is
+        began = [f"prefect.flow-run.{state}" for state in ("Pending", "Running", *_ENDED)]
+        when = {"posture": "Proactive", "after": [event], "expect": began, "within": LATE_S}
     return {
         "name": f"truck-counter: {name}",
         "description": f"{event} → the alert channel" if block_id else f"{event}: no channel set",
         "enabled": True,
         "trigger": {
             "type": "event",
-            "posture": "Reactive",
             "match": {"prefect.resource.id": ["truck-counter.camera.*", "prefect.flow-run.*"]},
             "for_each": ["prefect.resource.id"],
-            "expect": [event],
             "threshold": 1,
-            "within": 0,
+            **when,
         },
         "actions": [action],
     }

@@ -9,7 +9,7 @@ import datetime as dt
 from typing import Any
 
 from flows import _days, _steps, due
-from flows._prefect import State, flow, runtime
+from flows._prefect import State, flow, newest_due
 from flows._runners import task_runner
 from pipeline.daily import model_in_use
 
@@ -25,9 +25,9 @@ def backfill(root: str, days: dict[str, list[str]], model_id: str | None = None)
 
 @flow(name="reconcile", task_runner=task_runner())
 def reconcile(root: str, days_back: int = 90) -> State[Row]:
-    """Count what is due in the days before the instant this run was scheduled for."""
+    """Count what is due in the days before the instant this run, or a later one, was due."""
     ws, registry = _steps.world(root)
-    last = due.newest_closed_day(due.cameras_of(registry), runtime.flow_run.scheduled_start_time)
+    last = due.newest_closed_day(due.cameras_of(registry), newest_due())
     model_id = model_in_use(ws)
     first = last - dt.timedelta(days=days_back - 1)
     found = due.backlog(ws, registry, model_id, registry.ids, first, last)

@@ -1,8 +1,8 @@
 """Each morning, per time zone: every closed day that lacks a count, from footage to publication.
 
-The scheduled flow takes its day from the instant it was *scheduled* for, never from the clock: a
-run that starts three days late does the same as one that starts on time. It counts whatever is due
-until that day, so late runs collapse into one: the first does all the work, the rest find none.
+The scheduled flow takes its day from the instant it was *scheduled* for, never from the clock. It
+counts whatever is due until that day. Late runs collapse into one: the first takes the day of the
+last that is due by now and does all the work, the rest are cancelled or find none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import datetime as dt
 from typing import Any
 
 from flows import _days, _steps, due
-from flows._prefect import State, flow, runtime
+from flows._prefect import State, flow, newest_due, runtime
 from flows._runners import task_runner
 from flows.deployments import slug
 from pipeline import localtime
@@ -39,23 +39,34 @@ def count(
 def morning(root: str, timezone: str, days_back: int = 14) -> State[Row]:
     """Count what is due in a time zone up to the day that was over at the scheduled instant."""
     scheduled: dt.datetime = runtime.flow_run.scheduled_start_time
-    return until(root, timezone, scheduled, days_back)
+    return until(root, timezone, scheduled, days_back, newest_due())
 
 
-def until(root: str, timezone: str, instant: dt.datetime, days_back: int) -> State[Row]:
-    """Do the work of :func:`morning` as of ``instant`` (aware)."""
+def until(
+    root: str,
+    timezone: str,
+    instant: dt.datetime,
+    days_back: int,
+    newest: dt.datetime | None = None,
+) -> State[Row]:
+    """Do the work of :func:`morning` as of ``instant`` (aware), and that of runs to ``newest``."""
     ws, registry = _steps.world(root)
     cameras = due.cameras_of(registry, timezone)
-    last = localtime.local_day(instant, timezone) - dt.timedelta(days=1)
-    first = last - dt.timedelta(days=days_back - 1)
+    closed, last = (
+        localtime.local_day(at, timezone) - dt.timedelta(days=1)
+        for at in (instant, newest or instant)
+    )
+    first = closed - dt.timedelta(days=days_back - 1)
     model_id = model_in_use(ws)
     found = due.backlog(ws, registry, model_id, [c.id for c in cameras], first, last)
     days = found.as_text()
     for camera in cameras:  # a dark day has no footage, and must be seen to be missing
-        if not due.is_counted(ws, camera.id, last, model_id) and str(last) not in days.get(
-            camera.id, ()
-        ):
-            days.setdefault(camera.id, []).append(str(last))
+        for day in localtime.days_between(closed, last):
+            if not due.is_counted(ws, camera.id, day, model_id) and str(day) not in days.get(
+                camera.id, ()
+            ):
+                days.setdefault(camera.id, []).append(str(day))
+    days = {camera: sorted(dates) for camera, dates in days.items()}
     if not days:
         return _days.nothing_due(root, f"in {timezone} up to {last}", found)
     return _days.work(f"morning-{slug(timezone)}", root, days, model_id)

@@ -103,7 +103,7 @@ def _entry(
     active: bool = True,
     at_once: int | None = 1,
 ) -> Row:
-    """Return one entry; late runs of it collapse, since a second one at a time is cancelled."""
+    """Return one entry; a second run of it at a time is cancelled (:func:`_prefect.newest_due`)."""
     entry: Row = {
         "name": name,
         "entrypoint": entrypoint,

@@ -24,6 +24,8 @@ from pipeline.errors import InputError, TruckCounterError
 from pipeline.progress import note
 
 if TYPE_CHECKING:
+    import httpx
+
     from pipeline.cameras import Registry
     from pipeline.store import Workspace
 
@@ -86,24 +88,39 @@ class Services:
         """Ask Prefect's interface and return its JSON; what exists already (409) is fine."""
         import httpx
 
-        url, json = f"{self.url}/api/{path}", None if method == "GET" else body or {}
-        try:
-            answer = httpx.request(method, url, json=json, timeout=30)
-        except httpx.TransportError as error:
-            raise TruckCounterError(
-                f"the Prefect server at {self.url} does not answer: {error}.", "Ask again soon."
-            ) from None
+        answer = self._answer(path, method, None if method == "GET" else body or {})
         if answer.status_code != httpx.codes.CONFLICT:
-            answer.raise_for_status()
+            self._refuse_failure(answer)
         return answer.json() if answer.content else None
 
     def find(self, path: str) -> Row | None:
         """Return what lies at a path of the interface; None where there is nothing."""
         import httpx
 
-        answer = httpx.get(f"{self.url}/api/{path}", timeout=30)
-        found: Row | None = answer.json() if answer.is_success else None
+        answer = self._answer(path, "GET")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        self._refuse_failure(answer)
+        found: Row = answer.json()
         return found
+
+    def _answer(self, path: str, method: str, body: Row | None = None) -> httpx.Response:
+        import httpx
+
+        try:
+            return httpx.request(method, f"{self.url}/api/{path}", json=body, timeout=30)
+        except httpx.TransportError as error:
+            raise TruckCounterError(
+                f"the Prefect server at {self.url} does not answer: {error}.", "Ask again soon."
+            ) from None
+
+    def _refuse_failure(self, answer: httpx.Response) -> None:
+        if not answer.is_success:
+            raise TruckCounterError(
+                f"the Prefect server at {self.url} answers {answer.status_code} to "
+                f"{answer.request.url.path}.",
+                f"Ask again soon; its log is {self.folder / 'server.log'}.",
+            )
 
     def forget(self, name: str) -> None:
         """Drop a service's record."""
@@ -234,11 +251,16 @@ def status(ws: Workspace, registry: Registry) -> Row:
     """Return what runs, what is due, late and running, and the last counts. Changes nothing.
 
     Keys: ``services`` (name: alive), ``due`` (camera-days per camera up to the newest closed day),
-    ``runs`` (per state; null where no server runs), ``counts`` (the last published day's).
+    ``runs`` (per state; null where no server answers), ``counts`` (the last published day's).
     """
     services = Services(ws)
     alive = {name: services.is_alive(name) for name in services.records}
-    runs = _runs(services) if alive.get("server") else None
+    runs = None
+    if alive.get("server"):
+        try:
+            runs = _runs(services)
+        except TruckCounterError as error:  # what is due and counted needs no server
+            note(str(error))
     return {"services": alive, "due": _due(ws, registry), "runs": runs, "counts": _last_counts(ws)}
 
 

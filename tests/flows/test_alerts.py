@@ -81,6 +81,19 @@ def test_a_run_that_falls_silent_at_any_stage_has_crashed() -> None:
         assert made["actions"][0]["state"] == "CRASHED"
 
 
+def test_a_run_that_fails_or_does_not_begin_is_told_of() -> None:
+    made = {a["name"]: a for a in automations.automations("an-id")}
+    failed = made["truck-counter: a run has failed"]["trigger"]
+    assert (failed["posture"], failed["expect"]) == ("Reactive", ["prefect.flow-run.Failed"])
+    late = made["truck-counter: a late run does not begin"]
+    assert late["trigger"]["posture"] == "Proactive"
+    assert late["trigger"]["after"] == ["prefect.flow-run.Late"]
+    assert late["trigger"]["within"] == 900
+    began = set(late["trigger"]["expect"])
+    assert {"prefect.flow-run.Pending", "prefect.flow-run.Cancelled"} <= began
+    assert "15 minutes" in json.loads(late["actions"][0]["payload"])["text"]
+
+
 @pytest.mark.parametrize("event", [automations.MISSING, automations.COVERAGE, automations.DRIFT])
 def test_what_is_sent_is_json_whatever_the_text_holds(event: str) -> None:
     """Rendered as the server renders it: Jinja, then the webhook."""

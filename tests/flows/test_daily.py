@@ -56,6 +56,21 @@ def test_a_day_is_counted_a_failed_camera_fails_alone_and_twice_changes_nothing(
     assert tables(world) == before
 
 
+def test_a_publication_that_fails_is_told_of_like_all_else_that_is_missing(world: Path) -> None:
+    (world / "features").write_text("in the way")
+    done = run(world, "run", "daily", "--day", "2026-03-02", "--json", code=1)
+    found = json.loads(done.stdout)
+    assert (found["state"], found["published"]) == ("Incomplete", 0)
+    assert [(m["camera"], m["what"]) for m in found["missing"]] == [("all", "publish failed")]
+    assert len(found["counts"]) == 2
+    figures = (world / "reports" / "metrics" / "truck_counter_daily.prom").read_text()
+    assert 'truck_counter_failures{run="daily"} 1' in figures
+
+    (world / "features").unlink()
+    again = json.loads(run(world, "run", "daily", "--day", "2026-03-02", "--json").stdout)
+    assert (again["state"], again["published"]) == ("Completed", 2)
+
+
 def test_a_day_that_is_not_over_is_refused_before_anything_starts(world: Path) -> None:
     started = time.perf_counter()
     done = run(world, "run", "daily", "--day", "2999-01-01", code=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 
 from flows import _processes, services
 from flows.cli import cli
+from pipeline import loopback
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -88,19 +90,43 @@ def test_status_and_down_where_nothing_runs(world: Path) -> None:
     assert ended.output == "nothing was running\n"
 
 
-def test_a_server_that_is_not_up_yet_is_told_of_in_one_line(world: Path) -> None:
-    from pipeline.errors import TruckCounterError
+REFUSING = """
+import http.server, sys
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.send_error(503)
+
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Refusing).serve_forever()
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("import time; time.sleep(60)", "does not answer"), (REFUSING, "answers 503")],
+)
+def test_a_server_that_has_no_answer_keeps_nothing_else_back(
+    world: Path, code: str, said: str
+) -> None:
     from pipeline.store import Workspace
 
-    own = services.Services(Workspace(world))
-    own.start("server", [sys.executable, "-c", "import time; time.sleep(60)"], "http://127.0.0.1:9")
+    port, own = loopback.free_port(), services.Services(Workspace(world))
+    url = f"http://127.0.0.1:{port}"
+    own.start("server", [sys.executable, "-c", code, str(port)], url)
     try:
-        with pytest.raises(TruckCounterError, match=r"http://127\.0\.0\.1:9 does not answer"):
-            CliRunner().invoke(
-                cli, ["status", "--root", str(world)], standalone_mode=False, catch_exceptions=False
-            )
+        if code == REFUSING:
+            for _ in range(100):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.1)
+        found = CliRunner().invoke(
+            cli, ["status", "--root", str(world)], standalone_mode=False, catch_exceptions=False
+        )
     finally:
         services.down(Workspace(world))
+    assert f"the Prefect server at {url} {said}" in found.stderr
+    assert "services: server runs" in found.stdout
+    assert "due camera-days: west 3, east 3" in found.stdout
 
 
 @pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
