@@ -71,11 +71,10 @@ def work(
 def publication(root: str) -> tuple[int, list[Row]]:
     """Publish; return the rows published and, where that failed, what is missing: all is told."""
     future = _steps.publish_counts.submit(root)
-    future.wait()
-    if future.state.is_completed():
-        return int(future.result()["rows"]), []
-    why = str(future.state.result(raise_on_failure=False))
-    return 0, [missing_row("all", "", "publish failed", why)]
+    why = failure(future)
+    if why is not None:
+        return 0, [missing_row("all", "", "publish failed", why)]
+    return int(future.result()["rows"]), []
 
 
 def nothing_due(root: str, which: str, found: due.Backlog) -> State[Row]:
@@ -135,12 +134,19 @@ def gathered(kind: str, work: Mapping[tuple[str, str], list[PrefectFuture[Any]]]
 
 def _first_failure(camera: str, day: str, futures: Iterable[PrefectFuture[Any]]) -> list[Row]:
     for step, future in zip(STEPS, futures, strict=True):
-        future.wait()
-        if not future.state.is_completed():
-            error = future.state.result(raise_on_failure=False)
-            why = str(error) or type(error).__name__
+        why = failure(future)
+        if why is not None:
             return [missing_row(camera, day, f"{step} failed", why)]
     return []
+
+
+def failure(future: PrefectFuture[Any]) -> str | None:
+    """Wait for a task; return what it failed of, None where it did not."""
+    future.wait()
+    if future.state.is_completed():
+        return None
+    error = future.state.result(raise_on_failure=False)
+    return str(error) or type(error).__name__
 
 
 def _backlog(ws: Workspace, registry: Registry, model_id: str, last: str) -> int:
@@ -172,9 +178,8 @@ def afterwards(
         futures["all", "", "no report"] = _steps.write_report.submit(root)
     undone: list[Row] = []
     for (camera, first, what), future in futures.items():
-        future.wait()
-        if not future.state.is_completed():
-            why = str(future.state.result(raise_on_failure=False))
+        why = failure(future)
+        if why is not None:
             undone.append(missing_row(camera, first, what, why))
     return [name for _, name in weeks], undone
 

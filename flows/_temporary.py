@@ -37,7 +37,7 @@ DEFAULTS = {
 
 _NO = ("0", "off", "f", "false", "n", "no")  # as Prefect reads it
 _AS_PREFECT_DOES = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-_APP = "flows._lean:create_app"
+_APP = "flows._turns:create_app"
 
 
 def set_defaults() -> None:

@@ -26,22 +26,40 @@ LATE_S = 900
 _ENDED = ("Completed", "Failed", "Cancelled", "Crashed", "Incomplete")
 
 
-def _crashed(name: str, after: Sequence[str], expect: Sequence[str], within_s: int) -> Row:
-    """Return the automation that ends a run of which nothing more is heard after some event."""
+def _heard(event: str) -> Row:
+    """Return the trigger that fires whenever an event of a camera or a run comes."""
+    return {
+        "type": "event",
+        "posture": "Reactive",
+        "match": {"prefect.resource.id": ["truck-counter.camera.*", "prefect.flow-run.*"]},
+        "for_each": ["prefect.resource.id"],
+        "expect": [event],
+        "threshold": 1,
+        "within": 0,
+    }
+
+
+def _silence(after: Sequence[str], expect: Sequence[str], within_s: int) -> Row:
+    """Return the trigger that fires where nothing more is heard of a run after some event."""
+    return {
+        "type": "event",
+        "posture": "Proactive",
+        "match": {"prefect.resource.id": ["prefect.flow-run.*"]},
+        "for_each": ["prefect.resource.id"],
+        "after": [f"prefect.flow-run.{event}" for event in after],
+        "expect": [f"prefect.flow-run.{event}" for event in (*expect, *_ENDED)],
+        "threshold": 1,
+        "within": within_s,
+    }
+
+
+def _crashed(name: str, trigger: Row) -> Row:
+    """Return the automation that ends a run which is taken for dead."""
     return {
         "name": name,
         "description": "A run whose process died silently ends, so that it can be run again.",
         "enabled": True,
-        "trigger": {
-            "type": "event",
-            "posture": "Proactive",
-            "match": {"prefect.resource.id": ["prefect.flow-run.*"]},
-            "for_each": ["prefect.resource.id"],
-            "after": [f"prefect.flow-run.{event}" for event in after],
-            "expect": [f"prefect.flow-run.{event}" for event in (*expect, *_ENDED)],
-            "threshold": 1,
-            "within": within_s,
-        },
+        "trigger": trigger,
         "actions": [
             {"type": "change-flow-run-state", "state": "CRASHED", "message": f"{name}: ended"}
         ],
@@ -51,12 +69,11 @@ def _crashed(name: str, after: Sequence[str], expect: Sequence[str], within_s: i
 # A run may die before its first heartbeat, so that it began is enough to wait for one.
 ZOMBIES = _crashed(
     "runs without a heartbeat have crashed",
-    ("Running", "heartbeat"),
-    ("heartbeat",),
-    3 * HEARTBEAT_S,
+    _silence(("Running", "heartbeat"), ("heartbeat",), 3 * HEARTBEAT_S),
 )
 STILLBORN = _crashed(
-    "runs that were handed out and never began have crashed", ("Pending",), ("Running",), START_S
+    "runs that were handed out and never began have crashed",
+    _silence(("Pending",), ("Running",), START_S),
 )
 
 _TOLD = {
@@ -84,20 +101,13 @@ def _alert(event: str, block_id: str | None) -> Row:
         words = text.replace(" }}", " | tojson }}") if text.startswith("{{") else f'"{text}"'
         payload = f'{{"text": {words}}}'
         action = {"type": "call-webhook", "block_document_id": block_id, "payload": payload}
-    when: Row = {"posture": "Reactive", "expect": [event], "within": 0}
+    trigger = _heard(event)
     if event == LATE:  # for seconds many a run is
-        began = [f"prefect.flow-run.{state}" for state in ("Pending", "Running", *_ENDED)]
-        when = {"posture": "Proactive", "after": [event], "expect": began, "within": LATE_S}
+        trigger = _silence(("Late",), ("Pending", "Running"), LATE_S)
     return {
         "name": f"truck-counter: {name}",
         "description": f"{event} → the alert channel" if block_id else f"{event}: no channel set",
         "enabled": True,
-        "trigger": {
-            "type": "event",
-            "match": {"prefect.resource.id": ["truck-counter.camera.*", "prefect.flow-run.*"]},
-            "for_each": ["prefect.resource.id"],
-            "threshold": 1,
-            **when,
-        },
+        "trigger": trigger,
         "actions": [action],
     }

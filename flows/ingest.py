@@ -22,8 +22,7 @@ def ingest(
     futures = {c: _steps.ingest_camera.submit(root, c, first, last) for c in chosen}
     missing: list[dict[str, Any]] = []
     for camera, future in futures.items():
-        future.wait()
-        if not future.state.is_completed():
-            why = str(future.state.result(raise_on_failure=False))
+        why = _days.failure(future)
+        if why is not None:
             missing.append(_days.missing_row(camera, f"{first}..{last}", "ingest failed", why))
     return _days.ending({"cameras": chosen, "missing": missing}, failed=bool(missing))

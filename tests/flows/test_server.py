@@ -105,6 +105,8 @@ def test_deployed_scheduled_and_run_by_a_worker(server: Any, world: Path) -> Non
     three_days = {("west", 2): 3, ("west", 3): 3, ("west", 4): 3, ("east", 2): 5, ("east", 3): 5}
     assert found == three_days
 
+    figures = {path.stem for path in (world / "reports" / "metrics").glob("*.prom")}
+    assert {"truck_counter_backfill-west", "truck_counter_backfill-east"} <= figures
     keys = {a["key"] for a in as_list(server.post("artifacts/filter"))}
     assert {f"backfill-{k}" for k in ("counts", "missing", "summary", "picture")} <= keys
     assert {"backfill-progress", "morning-america-chicago-counts"} <= keys
