@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from flows._prefect import concurrency, exponential_backoff, get_run_logger, lasting, task
 from pipeline import daily, store
-from pipeline.errors import ConfigError, InputError, NotFoundError, TruckCounterError
+from pipeline.errors import (
+    ConfigError,
+    InputError,
+    NotFoundError,
+    StoreAwayError,
+    TruckCounterError,
+)
 from pipeline.store import Workspace
 
 if TYPE_CHECKING:
@@ -38,6 +44,8 @@ def is_transient(error: BaseException) -> bool:
     """Tell whether trying again may help: the network and the disk may recover, inputs do not."""
     import httpx
 
+    if isinstance(error, StoreAwayError):
+        return True
     if isinstance(error, (TruckCounterError, *_LASTING)):
         return False
     return isinstance(error, (*_PASSING, httpx.TransportError))

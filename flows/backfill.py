@@ -9,7 +9,7 @@ import datetime as dt
 from typing import Any
 
 from flows import _days, _steps, due
-from flows._prefect import State, flow, newest_due
+from flows._prefect import State, flow, get_run_logger, newest_due
 from flows._runners import task_runner
 from pipeline.daily import model_in_use
 
@@ -30,6 +30,8 @@ def reconcile(root: str, days_back: int = 90) -> State[Row]:
     last = due.newest_closed_day(due.cameras_of(registry), newest_due())
     model_id = model_in_use(ws)
     first = last - dt.timedelta(days=days_back - 1)
+    for line in due.look(ws, registry, registry.ids):
+        get_run_logger().warning("%s", line)
     found = due.backlog(ws, registry, model_id, registry.ids, first, last)
     if not (days := found.as_text()):
         return _days.nothing_due(root, f"from {first} to {last}", found)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import localtime
-from pipeline.errors import InputError
+from pipeline import localtime, objects
+from pipeline.errors import InputError, StoreAwayError
 
 if TYPE_CHECKING:
     from pipeline.cameras import Registry
@@ -54,6 +55,9 @@ def cameras_of(registry: Registry, timezone: str | None = None) -> list[Camera]:
     """Return each camera as aimed now; with ``timezone``, only those that live in it."""
     newest = [registry.camera(camera_id) for camera_id in registry.ids]
     return [c for c in newest if timezone in (None, c.timezone)]
+
+
+_STORES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -129,12 +133,40 @@ def _counted_before(
     return len(days)
 
 
+def look(ws: Workspace, registry: Registry, camera_ids: Sequence[str]) -> list[str]:
+    """Have the object stores that hold footage say what there is, for :func:`footage`.
+
+    Return a line for each camera whose store cannot be asked: of it the last look counts.
+    """
+
+    def ask(camera_id: str) -> str:
+        try:
+            stored.look(ws, registry.entries_of(camera_id))
+        except StoreAwayError as error:
+            return f"{camera_id}: {error}"
+        return ""
+
+    asked = [
+        camera_id
+        for camera_id in camera_ids
+        if any(objects.is_stored(entry.source) for entry in registry.entries_of(camera_id))
+    ]
+    if not asked:
+        return []
+    from pipeline.footage import stored
+
+    with ThreadPoolExecutor(_STORES_AT_ONCE) as pool:
+        return [line for line in pool.map(ask, asked) if line]
+
+
 def footage(ws: Workspace, registry: Registry, camera_id: str) -> dict[dt.date, list[Path]]:
     """Return the files of each local day by the start that their names tell, oldest day first."""
+    from pipeline.footage import stored
     from pipeline.footage.files import files_of
 
     found: dict[dt.date, list[Path]] = {}
-    for file in files_of(ws, [c for c in registry.entries if c.id == camera_id]):
+    entries = registry.entries_of(camera_id)
+    for file in files_of(ws, entries) + stored.elsewhere(ws, entries):
         if file.started_at is not None:
             day = localtime.local_day(file.started_at, file.camera.timezone)
             if registry.camera(camera_id, day) is file.camera:
@@ -143,23 +175,11 @@ def footage(ws: Workspace, registry: Registry, camera_id: str) -> dict[dt.date, 
 
 
 def taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, set[dt.date]]:
-    """Return, per camera, the local days from which the model learned (from its campaigns)."""
-    from pipeline import schemas, store
+    """Return, per camera of the registry, the local days from which the model learned."""
+    from pipeline import store
 
-    card = store.read_json(ws.model(model_id) / "card.json")
-    found: dict[str, set[dt.date]] = {}
-    for campaign in card.get("campaigns", {}):
-        path = ws.campaign_frames(campaign) / "frames.parquet"
-        if not path.is_file():
-            continue
-        table = store.read_table(path, schemas.FRAMES).select(["camera_id", "captured_at"])
-        for row in table.to_pylist():
-            if row["camera_id"] not in registry.ids:  # taken out since
-                continue
-            camera = registry.camera(row["camera_id"])
-            day = localtime.local_day(row["captured_at"], camera.timezone)
-            found.setdefault(camera.id, set()).add(day)
-    return found
+    told = store.read_json(ws.model(model_id) / "card.json").get("training_days", {})
+    return {c: {dt.date.fromisoformat(day) for day in told[c]} for c in registry.ids if told.get(c)}
 
 
 def last_taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, dt.date]:

@@ -39,6 +39,17 @@ def bench_infer(context: Context, pictures: int, rounds: int) -> tuple[Result, s
     return figures, benchmarks.as_text(figures)
 
 
+@command(models, "use")
+@click.argument("model")
+def models_use(context: Context, model: str) -> tuple[Result, str]:
+    """Put a model in use: what counts and publishes takes it from now on."""
+    from pipeline.daily import model_in_use
+    from pipeline.learning import checkpoints
+
+    checkpoints.set_current(context.ws, model_in_use(context.ws, model))
+    return {"model": model}, f"{model} is in use"
+
+
 @command(models, "explain")
 @click.argument("model", required=False)
 @click.option("--frame", help="Id of a sampled frame, or a picture file: explain this one.")

@@ -17,6 +17,7 @@ from flows import _temporary, due
 from flows.services import Services
 from pipeline.daily import is_in_use, model_in_use
 from pipeline.errors import InputError
+from pipeline.progress import note
 
 if TYPE_CHECKING:
     from pipeline.cameras import Registry
@@ -96,6 +97,8 @@ def backfill(
     aimed = [registry.camera(c) for c in chosen]
     last = last or due.newest_closed_day(aimed, now)
     due.check_closed(aimed, last, now)
+    for line in due.look(ws, registry, chosen):
+        note(line)
     found = due.backlog(ws, registry, model_id, chosen, first, last)
     told: Row = {"due": found.camera_days, "there": found.there, "taught": found.taught}
     told["in_use"] = is_in_use(ws, model_id)  # of another model nothing is published

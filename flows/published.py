@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.commandline import Context, Day, Result, command
+from flows.commandline import Context, Day, Result, check_days, command, over_days
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.mirror import Chosen
 
 commands = click.Group()
 
@@ -63,9 +67,91 @@ def features(context: Context, movement: str | None, tickers: Path | None) -> tu
 
 @command(commands, "push")
 @click.argument("url")
-def push(context: Context, url: str) -> tuple[Result, str]:
-    """Copy what is published to an object store (s3://bucket/workspace); once is enough."""
+@click.option(
+    "--what",
+    "kinds",
+    type=click.Choice(["published", "models", "scores"]),
+    multiple=True,
+    default=["published"],
+    show_default=True,
+    help="What to copy; repeatable. Scores bring the clips tables they were made from.",
+)
+@over_days
+def push(
+    context: Context,
+    url: str,
+    kinds: tuple[str, ...],
+    cameras: tuple[str, ...],
+    first: dt.date | None,
+    last: dt.date | None,
+) -> tuple[Result, str]:
+    """Copy what is published (or models, or scores) to an object store; once is enough."""
     from pipeline import mirror
 
-    new = mirror.push(context.ws, url)
-    return {"url": url, "new": new}, f"{new} publication(s) copied to {url}"
+    chosen = _chosen(kinds, cameras, first, last)
+    result: Result = {"url": url}
+    if "published" in kinds:
+        result["new"] = mirror.push(context.ws, url)
+    if "models" in kinds:
+        result["models"] = mirror.push_models(context.ws, url)
+    if "scores" in kinds:
+        result["scores"] = mirror.push_scores(context.ws, url, chosen)
+    return result, f"{_copied(result)} copied to {url}"
+
+
+@command(commands, "pull")
+@click.argument("url")
+@click.option(
+    "--what",
+    "kinds",
+    type=click.Choice(["models", "scores"]),
+    multiple=True,
+    required=True,
+    help="What to copy; repeatable. Scores bring the clips tables they were made from.",
+)
+@over_days
+def pull(
+    context: Context,
+    url: str,
+    kinds: tuple[str, ...],
+    cameras: tuple[str, ...],
+    first: dt.date | None,
+    last: dt.date | None,
+) -> tuple[Result, str]:
+    """Copy models or scores that `push` brought to an object store into this workspace."""
+    from pipeline import mirror
+
+    chosen = _chosen(kinds, cameras, first, last)
+    result: Result = {"url": url}
+    if "models" in kinds:
+        result["models"] = mirror.pull_models(context.ws, url)
+    if "scores" in kinds:
+        result["scores"] = mirror.pull_scores(context.ws, url, chosen)
+    return result, f"{_copied(result)} copied from {url}"
+
+
+def _chosen(
+    kinds: tuple[str, ...], cameras: tuple[str, ...], first: dt.date | None, last: dt.date | None
+) -> Chosen:
+    from pipeline.mirror import Chosen
+
+    check_days(first, last)
+    if "scores" not in kinds and (cameras or first or last):
+        raise InputError("--camera, --from and --to choose scores.", "Add --what scores.")
+    return Chosen(frozenset(cameras), first, last)
+
+
+def _copied(result: Result) -> str:
+    """Word what was copied.
+
+    >>> _copied({"url": "s3://b", "new": 2, "models": ["a"], "scores": 6})
+    '2 publication(s), 1 model(s), 6 table(s)'
+    """
+    said = []
+    if "new" in result:
+        said.append(f"{result['new']} publication(s)")
+    if "models" in result:
+        said.append(f"{len(result['models'])} model(s)")
+    if "scores" in result:
+        said.append(f"{result['scores']} table(s)")
+    return ", ".join(said)

@@ -15,6 +15,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline import objects
 from pipeline.domain import Camera, Zone
 from pipeline.errors import ConfigError, InputError, NotFoundError
 from pipeline.localtime import zone_info
@@ -56,7 +57,7 @@ class Registry:
         Raises:
             NotFoundError: no such camera.
         """
-        known = sorted((c for c in self.entries if c.id == camera_id), key=lambda c: c.valid_from)
+        known = sorted(self.entries_of(camera_id), key=lambda c: c.valid_from)
         if not known:
             raise NotFoundError(
                 f"unknown camera {camera_id!r}.",
@@ -64,6 +65,10 @@ class Registry:
             )
         in_force = [c for c in known if on is None or c.valid_from <= on]
         return in_force[-1] if in_force else known[0]
+
+    def entries_of(self, camera_id: str) -> list[Camera]:
+        """Return a camera's entries, in the file's order."""
+        return [camera for camera in self.entries if camera.id == camera_id]
 
     def chosen(self, camera_ids: Iterable[str]) -> list[str]:
         """Return the ids asked for (all of them where none is), each checked."""
@@ -156,8 +161,10 @@ def _camera(entry: dict[str, Any], number: int) -> Camera:
 
 
 def _check_source(source: str, where: str) -> None:
-    """Refuse what no glob can match; an address, which is never shown, its recorder checks."""
-    if "://" not in source and not is_text(source):
+    """Refuse what no glob can match; a live address, which is never shown, its recorder checks."""
+    if objects.is_stored(source):
+        _within(where, objects.split, source)
+    elif "://" not in source and not is_text(source):
         raise ConfigError(f"{where} is {source!r}.", "Write a path or a glob pattern.")
 
 

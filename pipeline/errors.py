@@ -13,6 +13,7 @@ Anything else that escapes is a bug and keeps its traceback.
     ├── FootageError     a clip cannot be decoded or trusted
     ├── ModelError       a model folder is incomplete, foreign or does not fit the request
     └── StoreError       a table cannot be written or read (disk full, permissions, schema)
+        └── StoreAwayError   an object store cannot be used now; trying again may help
 """
 
 from __future__ import annotations
@@ -54,3 +55,7 @@ class ModelError(TruckCounterError):
 
 class StoreError(TruckCounterError):
     """A table cannot be written or read."""
+
+
+class StoreAwayError(StoreError):
+    """An object store cannot be reached, read or written now; trying again may help."""

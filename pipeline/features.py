@@ -73,7 +73,7 @@ def write_features(
     table = store.table_of(
         [{**row, "ticker": named.get(row["site"]) or None} for row in rows], schemas.FEATURES
     )
-    path = ws.vintages.parent / "features.parquet"
+    path = ws.features
     if not store.same_rows(path, table, schemas.FEATURES):
         store.write_table(path, table, schemas.FEATURES)
     return path, table.num_rows

@@ -24,12 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import aim, clip_days, store
 from pipeline.domain import Clip
+from pipeline.footage import stored
 from pipeline.footage.files import (
     UNPLACED_AT,
     FootageFile,
+    asked_of,
+    by_start,
     files_of,
     is_live,
-    pattern_of,
     precise_start,
     uri_of,
     within,
@@ -126,10 +128,12 @@ def ingest(
     remarks: list[str] = []
     decoded = days = 0
     for camera_id in registry.chosen(camera_ids):
-        entries = [camera for camera in registry.entries if camera.id == camera_id]
-        files = files_of(ws, entries)
+        entries = registry.entries_of(camera_id)
+        not_given, told = stored.fetch(ws, entries, first_day, last_day)
+        remarks += told
+        files = by_start([*files_of(ws, entries), *not_given])
         if not files:
-            remarks.append(f"{camera_id}: no file matches {pattern_of(entries[-1])}")
+            remarks.append(f"{camera_id}: no file matches {asked_of(entries[-1])}")
         wanted = within(files, first_day, last_day)
         found, new = _verified(ws, camera_id, wanted, on_progress)
         decoded += new

@@ -230,7 +230,7 @@ def _counted_days(
 ) -> Iterator[tuple[str, dt.date, dt.datetime]]:
     """Yield each camera-day that ``model_id`` has counted, and the instant at which it was over."""
     for camera_id in registry.ids:
-        own = Registry(tuple(c for c in registry.entries if c.id == camera_id))
+        own = Registry(tuple(registry.entries_of(camera_id)))
         for day in ws.days("counts", camera_id):
             if ws.counts(camera_id, day, model_id).is_file():
                 zone = own.camera(camera_id, day).timezone

@@ -48,7 +48,7 @@ def first_picture(ws: Workspace, camera: Camera) -> NDArray[np.uint8]:
         FootageError: there is, and no picture of it can be read.
     """
     from pipeline.footage import picture_health, video
-    from pipeline.footage.files import is_live, pattern_of
+    from pipeline.footage.files import asked_of, is_live
 
     tried = 0
     for path in _clips(ws, camera):
@@ -68,7 +68,7 @@ def first_picture(ws: Workspace, camera: Camera) -> NDArray[np.uint8]:
         )
     live = "Run truck-counter record" if is_live(camera) else "Put footage there"
     raise NotFoundError(
-        f"no footage of camera {camera.id!r} at {pattern_of(camera)}.", f"{live}, then try again."
+        f"no footage of camera {camera.id!r} at {asked_of(camera)}.", f"{live}, then try again."
     )
 
 
@@ -90,8 +90,13 @@ def brightness(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _clips(ws: Workspace, camera: Camera) -> Iterator[Path]:
     """Yield the entry's files in order of their start."""
     from pipeline.footage.files import files_of
+    from pipeline.footage.stored import fetch
 
-    for file in files_of(ws, [camera]):
+    files = files_of(ws, [camera])
+    if not files:
+        fetch(ws, [camera], at_most=1)
+        files = files_of(ws, [camera])
+    for file in files:
         if file.refused:
             continue
         if file.started_at is not None:

@@ -32,13 +32,18 @@ def is_text(name: str) -> bool:
     return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
+def is_name(name: str) -> bool:
+    """Tell whether ``name`` may become a file name (letters, digits, ``.``, ``_``, ``-``)."""
+    return bool(_NAME.fullmatch(name)) and ".." not in name
+
+
 def checked_name(name: str, what: str) -> str:
-    """Return ``name`` if it may become a file name (letters, digits, ``.``, ``_``, ``-``).
+    """Return ``name`` if :func:`is_name`.
 
     Raises:
         InputError: it may not.
     """
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not is_name(name):
         raise InputError(
             f"bad {what} name {name!r}.", "Use letters, digits, '.', '_' and '-' (at most 100)."
         )
@@ -303,6 +308,11 @@ class Workspace:
     def hourly_counts(self) -> Path:
         """The latest value per camera, movement and local hour."""
         return self.root / "features" / "hourly_truck_counts.parquet"
+
+    @property
+    def features(self) -> Path:
+        """Features of sites and sessions for a forecasting model."""
+        return self.root / "features" / "features.parquet"
 
     @property
     def reports(self) -> Path:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import localtime, schemas, store
+from pipeline import localtime, objects, schemas, store
 from pipeline.errors import InputError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
@@ -249,9 +249,9 @@ def _read(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from pipeline import mirror
+    if objects.is_url(root):
+        from pipeline import mirror
 
-    if mirror.is_url(root):
         with mirror.fetched(str(root)) as copied:
             if not instants(store.Workspace(copied)):
                 raise NotFoundError(f"nothing is published at {root}.", "Run truck-counter push.")

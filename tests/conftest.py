@@ -1,9 +1,14 @@
-"""What all tests share: the optional folder of real footage."""
+"""What all tests share: the optional folder of real footage, and an S3 server."""
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +37,49 @@ def runs() -> Callable[[int], bool]:
     from flows import _processes
 
     return lambda pid: _processes.is_alive({"pid": pid, "started": _processes._started(pid)})
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """A server that speaks S3 (moto's), its host and port."""
+    from pipeline import loopback
+
+    if importlib.util.find_spec("moto") is None:
+        pytest.skip("no S3 server: pip install -e '.[dev]'")
+    port = str(loopback.free_port())
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-p", port],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        given_up = time.monotonic() + 60
+        while not loopback.is_healthy(f"http://127.0.0.1:{port}/moto-api/"):
+            assert server.poll() is None, "moto's server ended"
+            assert time.monotonic() < given_up, "moto's server does not answer"
+            time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+_BUCKETS = itertools.count(1)
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Make a bucket of the test's own; return the address of a path in it."""
+    from pyarrow import fs
+
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    bucket = f"bucket-{next(_BUCKETS)}"
+    server = f"scheme=http&endpoint_override={s3_server}"
+    maker, _ = fs.FileSystem.from_uri(f"s3://{bucket}?{server}&allow_bucket_creation=true")
+    maker.create_dir(bucket)
+    return lambda path: f"s3://{bucket}/{path}?{server}"
 
 
 LONGEST = ("test_demo", "test_server", "test_studio")

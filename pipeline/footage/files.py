@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import localtime, store
+from pipeline import localtime, objects, store
 from pipeline.domain import Camera
 from pipeline.errors import FootageError
 from pipeline.footage.containers import probe
@@ -91,7 +91,12 @@ def files_of(ws: Workspace, entries: Sequence[Camera]) -> list[FootageFile]:
                 continue
             refused = _refused(path, _fixed_part(ws, camera))
             found[path] = FootageFile(path, camera, started_at, refused)
-    return sorted(found.values(), key=lambda f: (f.started_at or UNPLACED_AT, f.path))
+    return by_start(found.values())
+
+
+def by_start(files: Iterable[FootageFile]) -> list[FootageFile]:
+    """Sort files by the start that their names tell, those that tell none first."""
+    return sorted(files, key=lambda f: (f.started_at or UNPLACED_AT, f.path))
 
 
 def _matching(ws: Workspace, camera: Camera) -> Iterator[Path]:
@@ -109,13 +114,23 @@ def _matching(ws: Workspace, camera: Camera) -> Iterator[Path]:
 
 
 def is_live(camera: Camera) -> bool:
-    """Tell whether a camera's source is an address; its footage is then what `record` wrote."""
-    return "://" in camera.source
+    """Tell whether a camera's source is a live address; its footage is then what `record` wrote."""
+    return objects.is_url(camera.source) and not is_stored(camera)
+
+
+def is_stored(camera: Camera) -> bool:
+    """Tell whether a camera's footage lies in an object store; `ingest` works on copies of it."""
+    return objects.is_stored(camera.source)
 
 
 def pattern_of(camera: Camera) -> str:
     """Return where a camera's files lie; an address, which may hold a password, is never shown."""
-    return f"footage/{camera.id}/**/*" if is_live(camera) else camera.source
+    return f"footage/{camera.id}/**/*" if objects.is_url(camera.source) else camera.source
+
+
+def asked_of(camera: Camera) -> str:
+    """Return where a camera's footage comes from, for people."""
+    return camera.source if is_stored(camera) else pattern_of(camera)
 
 
 def _glob(ws: Workspace, pattern: str) -> list[str]:

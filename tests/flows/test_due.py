@@ -59,21 +59,12 @@ def backlog(root: Path, first: dt.date | None = None, last: dt.date = TO) -> due
     return due.backlog(ws, registry, "bright", registry.ids, first, last)
 
 
-def taught(ws: Workspace, instants: dict[str, str]) -> None:
-    """Have the model learn from a frame of each camera."""
-    from pipeline import schemas, store
+def taught(ws: Workspace, days: dict[str, list[str]]) -> None:
+    """Have the model's card tell from which days of each camera it learned."""
+    from pipeline import store
 
     card = store.read_json(ws.model("bright") / "card.json")
-    write_json(ws.model("bright") / "card.json", card | {"campaigns": {"c": ""}})
-    text = dict.fromkeys(("path", "background_path", "batch"), "")
-    frames = [
-        {"frame_id": c, "camera_id": c, "zone": "exit", "clip_id": "k", "captured_at": at(instant)}
-        | {"offset_s": 0.0, "why_chosen": "random", "weight": 1.0}
-        | text
-        for c, instant in instants.items()
-    ]
-    path = ws.campaign_frames("c") / "frames.parquet"
-    store.write_table(path, store.table_of(frames, schemas.FRAMES), schemas.FRAMES)
+    write_json(ws.model("bright") / "card.json", card | {"training_days": days})
 
 
 def test_every_day_with_footage_is_due_until_it_is_counted(world: Path) -> None:
@@ -149,13 +140,43 @@ def test_footage_copied_later_with_the_recording_s_time_makes_its_day_due(world:
     assert clips.column("uri").to_pylist() == [str(first.relative_to(world))]
 
 
+def test_footage_in_a_store_is_due_by_the_last_look(world: Path, s3) -> None:
+    """Also where its copy was deleted; what cannot be asked for is told, the others count."""
+    from pipeline import objects
+    from pipeline.footage import stored
+
+    ws = Workspace(world)
+    text = ws.cameras_toml.read_text()
+    ws.cameras_toml.write_text(text.replace("footage/west/*.mp4", s3("west/*.mp4")))
+    registry = cameras.load(ws.cameras_toml)
+    assert registry.camera("west").source == s3("west/*.mp4")
+    for path in (world / "footage" / "west").glob("2026-03-0[34]*"):
+        with objects.reached(s3("west")) as (remote, base):
+            objects.put(remote, path, f"{base}/{path.name}")
+        path.unlink()
+    assert backlog(world).as_text()["west"] == ["2026-03-02"]
+    assert due.look(ws, registry, ["west", "east"]) == []
+    assert backlog(world).as_text()["west"] == ["2026-03-02", "2026-03-03", "2026-03-04"]
+    stored.fetch(ws, registry.entries_of("west"), dt.date(2026, 3, 4))
+    for day in range(3):
+        counted(ws, "west", FIRST + dt.timedelta(days=day))
+    assert "west" not in backlog(world).as_text()
+    ws.cameras_toml.write_text(
+        text.replace(
+            "footage/west/*.mp4", "s3://no-bucket/*.mp4?scheme=http&" + s3("").split("&")[1]
+        )
+    )
+    (line,) = due.look(ws, cameras.load(ws.cameras_toml), ["west", "east"])
+    assert line.startswith("west: s3://no-bucket")
+
+
 def test_a_camera_taken_out_of_the_registry_stops_no_other(world: Path) -> None:
-    taught(Workspace(world), {"gone": "2026-03-03T12:00:00Z", "west": "2026-03-03T18:00:00Z"})
+    taught(Workspace(world), {"gone": ["2026-03-03"], "west": ["2026-03-02", "2026-03-03"]})
     assert backlog(world).as_text()["west"] == ["2026-03-04"]
 
 
 def test_days_that_taught_the_model_are_left_out(world: Path) -> None:
-    taught(Workspace(world), {"west": "2026-03-04T05:59:00+00:00"})  # 3 March, 23:59 in Chicago
+    taught(Workspace(world), {"west": ["2026-03-03"], "east": []})
     found = backlog(world)
     assert found.as_text()["west"] == ["2026-03-04"]
     assert found.taught == 2

@@ -113,3 +113,12 @@ def test_a_camera_that_was_taken_out_keeps_its_history(root: Path, name: str) ->
 def test_an_address_is_no_workspace(root: Path) -> None:
     with pytest.raises(InputError, match=r"s3:/bucket/ws is an address.*push"):
         call("revisions", "gate", DAY, "--root", "s3://bucket/ws")
+
+
+def test_what_chooses_scores_is_refused_without_them(root: Path) -> None:
+    for words in (["push", "s3://b", "--camera", "gate"], ["pull", "s3://b", "--what", "models"]):
+        asked = [*words, "--from", "2026-03-02", "--root", str(root)]
+        refused = CliRunner().invoke(commands, asked).exception
+        assert isinstance(refused, InputError)
+        assert "Add --what scores" in str(refused)
+    assert "Missing option '--what'" in CliRunner().invoke(commands, ["pull", "s3://b"]).output

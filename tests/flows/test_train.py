@@ -113,6 +113,7 @@ def challenger_of(ws: Workspace, campaign: str) -> str:
         "model_id": "brighter",
         "label_set_id": "new",
         "campaigns": {campaign: ""},
+        "training_days": {"west": ["2026-03-02"]},
     }
     told["labels"] = {"truck": 250, "n": 500}
     store.write_json(ws.model("brighter") / "card.json", card | told)

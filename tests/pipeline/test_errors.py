@@ -22,6 +22,7 @@ def test_value_and_remedy_become_one_line():
         (errors.FootageError, errors.TruckCounterError),
         (errors.ModelError, errors.TruckCounterError),
         (errors.StoreError, errors.TruckCounterError),
+        (errors.StoreAwayError, errors.StoreError),
     ],
 )
 def test_the_tree(kind, base):
@@ -32,5 +33,6 @@ def test_the_tree(kind, base):
 def test_every_error_is_in_the_tree_of_the_docstring():
     named = [n for n in vars(errors) if n.endswith("Error") and n != "TruckCounterError"]
     assert sorted(named) == sorted(
-        ["ConfigError", "InputError", "NotFoundError", "FootageError", "ModelError", "StoreError"]
+        ["ConfigError", "InputError", "NotFoundError", "FootageError", "ModelError"]
+        + ["StoreError", "StoreAwayError"]
     )

@@ -1,0 +1,186 @@
+"""Object stores by URL: ``s3://bucket/folder``, ``gs://…``, ``abfs://…``, ``file:///folder``.
+
+Credentials are the store's own environment (``AWS_ACCESS_KEY_ID`` and the like), read by pyarrow,
+never part of an address. Another server that speaks S3 is named behind a question mark:
+``s3://bucket/folder?scheme=http&endpoint_override=127.0.0.1:9000``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import glob
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline import store
+from pipeline.errors import InputError, StoreAwayError
+
+SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "file")
+_CHUNK_BYTES = 1 << 22
+
+
+def is_url(place: str | Path) -> bool:
+    """Tell whether ``place`` is an address rather than a folder."""
+    return isinstance(place, str) and "://" in place
+
+
+def is_stored(place: str) -> bool:
+    """Tell whether ``place`` is an address in an object store.
+
+    >>> is_stored("s3://bucket/gate/*.mp4"), is_stored("rtsp://gate/stream")
+    (True, False)
+    """
+    scheme, mark, _ = place.partition("://")
+    return bool(mark) and scheme in SCHEMES
+
+
+def check(url: str) -> None:
+    """Refuse what is no object store's address, without repeating a password in it.
+
+    Raises:
+        InputError: an unknown kind of store, or credentials within the address.
+    """
+    if ":" in url.split("://", 1)[-1].split("/", 1)[0].rpartition("@")[0]:
+        raise InputError(
+            "an object store's address holds credentials.",
+            "Leave them out: they belong in the environment (AWS_ACCESS_KEY_ID and the like).",
+        )
+    if not is_stored(url):
+        raise InputError(f"{url} is no object store.", f"Use {'://…, '.join(SCHEMES)}://….")
+
+
+def split(pattern: str) -> tuple[str, list[str]]:
+    """Split an address with wildcards into its folder's address and the path parts behind it.
+
+    Wildcards are ``*``, ``**`` (any folders) and ``[…]``; a question mark begins the options.
+
+    Raises:
+        InputError: as :func:`check`; a wildcard in the bucket's name, or no file is named.
+
+    >>> split("s3://bucket/gate/*/*.mp4?region=eu-west-1")
+    ('s3://bucket/gate?region=eu-west-1', ['*', '*.mp4'])
+    """
+    check(pattern)
+    address, mark, options = pattern.partition("?")
+    parts = address.split("/")
+    fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    if fixed < 3 or not parts[-1]:
+        raise InputError(f"{pattern} names no files.", "Write s3://bucket/folder/*.mp4.")
+    return "/".join(parts[:fixed]) + mark + options, parts[fixed:]
+
+
+def matching(remote: Any, folder: str, parts: list[str]) -> dict[str, Any]:  # noqa: ANN401
+    """Return what :func:`listed` does, of files whose path from there matches ``parts``."""
+    return {
+        name: info
+        for name, info in listed(remote, folder).items()
+        if _matches(name.split("/"), parts)
+    }
+
+
+def _matches(path: list[str], pattern: list[str]) -> bool:
+    """Match as a shell does: ``*`` within a name, ``**`` over folders, neither what is hidden."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        deeper = len(path) > 1 and not path[0].startswith(".") and _matches(path[1:], pattern)
+        return deeper or _matches(path, pattern[1:] or ["*"])
+    if not path or (path[0].startswith(".") and not pattern[0].startswith(".")):
+        return False
+    return fnmatch.fnmatchcase(path[0], pattern[0]) and _matches(path[1:], pattern[1:])
+
+
+@contextlib.contextmanager
+def reached(url: str) -> Iterator[tuple[Any, str]]:
+    """Yield the store at ``url`` (a ``pyarrow.fs.FileSystem``) and the path within it.
+
+    What the store answers meanwhile is told in one line.
+
+    Raises:
+        InputError: no such kind of store, or an address that cannot be read.
+        StoreAwayError: it cannot be reached, read or written.
+    """
+    import pyarrow as pa
+    from pyarrow import fs
+
+    check(url)
+    try:
+        remote, base = fs.FileSystem.from_uri(url)
+        yield remote, base.rstrip("/")
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{url}: {error}.", "Mend the address.") from error
+    except OSError as error:
+        raise away(url, error) from error
+
+
+def away(url: str, error: OSError) -> StoreAwayError:
+    """Return one line for what a store answers."""
+    return StoreAwayError(
+        f"{url} cannot be used: {error}.", "Check its address, your network and credentials."
+    )
+
+
+def listed(remote: Any, folder: str) -> dict[str, Any]:  # noqa: ANN401 - pyarrow ships no types
+    """Return the files below a folder (none: it is not there), by their path from there.
+
+    Values are ``pyarrow.fs.FileInfo``: size in bytes, ``mtime`` aware.
+    """
+    from pyarrow import fs
+
+    try:  # a bucket that is not there is told of, a folder is not: a store has none
+        found = remote.get_file_info(fs.FileSelector(folder, recursive=True))
+    except FileNotFoundError:
+        return {}
+    files = (info for info in found if info.type == fs.FileType.File)
+    return {info.path[len(folder) + 1 :]: info for info in files}
+
+
+def put(remote: Any, path: Path, target: str) -> None:  # noqa: ANN401 - pyarrow ships no types
+    """Write one object; on a disk, where half a file can be seen, by way of another name."""
+    from pyarrow import fs
+
+    local = isinstance(remote, fs.LocalFileSystem)
+    if local:  # object stores have no folders
+        remote.create_dir(target.rpartition("/")[0], recursive=True)
+    aside = f"{target}.part" if local else target
+    content = path.read_bytes()  # before: a stream closed half way leaves half an object
+    with remote.open_output_stream(aside) as stream:
+        stream.write(content)
+    if local:
+        remote.move(aside, target)
+
+
+def get(
+    remote: Any,  # noqa: ANN401 - as above
+    source: str,
+    size: int,
+    path: Path,
+    stop: threading.Event | None = None,
+) -> None:
+    """Copy one object of ``size`` bytes to ``path``, whole or not at all.
+
+    Raises:
+        StoreAwayError: it cannot be read, or ends early (so it does once ``stop`` is set).
+        StoreError: ``path`` cannot be written.
+    """
+    with store.replacing(path) as temporary, temporary.open("wb") as out:
+        for chunk in _chunks(remote, source):
+            if stop is not None and stop.is_set():
+                break
+            out.write(chunk)
+        if out.tell() != size:
+            raise StoreAwayError(
+                f"{source} ended after {out.tell()} of {size} bytes.", "Try again."
+            )
+
+
+def _chunks(remote: Any, source: str) -> Iterator[bytes]:  # noqa: ANN401 - as above
+    try:
+        with remote.open_input_stream(source) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                yield chunk
+    except OSError as error:  # else it would be told as this disk's
+        raise away(source, error) from error

@@ -1,0 +1,261 @@
+"""Footage in an object store, on a server that speaks S3: what is copied, and what is not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import cameras, objects, schemas, store
+from pipeline.cameras import Registry
+from pipeline.errors import ConfigError, StoreAwayError
+from pipeline.footage import stored
+from pipeline.footage.files import files_of, is_live
+from pipeline.ingest import ingest
+from pipeline.store import Workspace
+
+MakeClip = Callable[..., Path]
+Put = Callable[..., None]
+
+
+def registry(*entries: dict[str, Any]) -> Registry:
+    zone = {"name": "lane", "polygon": [[0, 0], [1, 0], [1, 1]]}
+    plain = {"id": "gate", "site": "dc-1", "timezone": "Europe/Berlin", "zones": [zone]}
+    return cameras.parse({"camera": [{**plain, **entry} for entry in entries]})
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "ws")
+
+
+@pytest.fixture
+def put(s3: Callable[[str], str], tmp_path: Path) -> Put:
+    def put(key: str, content: Path | bytes = b"no video") -> None:
+        source = tmp_path / "object"
+        source.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+        with objects.reached(s3("")) as (remote, bucket):
+            objects.put(remote, source, f"{bucket}/{key}")
+
+    return put
+
+
+def here(ws: Workspace) -> set[str]:
+    """What is copied, hidden files left out."""
+    folder = ws.root / "footage" / "gate"
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return names - {".objects.json"}
+
+
+def counted(ws: Workspace, day: dt.date) -> None:
+    store.write_bytes(ws.counts("gate", day, "m"), b"")
+
+
+def test_a_camera_that_films_into_a_store_is_no_live_one(s3) -> None:
+    (camera,) = registry({"source": s3("gate/*.mp4")}).entries
+    assert not is_live(camera)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("s3://AKIA:hunter2@bucket/*.mp4", "environment"),
+        ("s3://bucket", "s3://bucket names no files"),
+        ("s3://bucket/gate/", "names no files"),
+    ],
+)
+def test_a_source_that_names_no_objects_is_refused(source: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"'gate': source: .*{said}") as refused:
+        registry({"source": source})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_footage_in_a_store_becomes_rows(ws: Workspace, s3, put: Put, make_clip: MakeClip) -> None:
+    put("cams/gate/2026/2026-03-29T100000+0200.mp4", make_clip("a.mp4"))
+    put("cams/gate/2026/2026-03-29T110000+0200.mp4", b"no video")
+    put("cams/gate/2026/2026-03-29T110000+0200.txt")
+    put("cams/other/2026-03-29T100000+0200.mp4")
+    cams = registry({"source": s3("cams/gate/**/*.mp4")})
+    report = ingest(ws, cams)
+    assert report.tally() == {"ok": 1, "partial": 0, "quarantined": 1}
+    rows = store.read_table(ws.clips("gate", dt.date(2026, 3, 29)), schemas.CLIPS).to_pylist()
+    assert [row["uri"] for row in rows] == [
+        "footage/gate/2026/2026-03-29T100000+0200.mp4",
+        "footage/gate/2026/2026-03-29T110000+0200.mp4",
+    ]
+    assert rows[0]["covered"] == [{"start_s": 0.0, "end_s": pytest.approx(2.0)}]
+    before = {path: path.stat() for path in ws.root.rglob("*.mp4")}
+    again = ingest(ws, cams)
+    assert again.decoded == 0
+    assert {path: path.stat() for path in ws.root.rglob("*.mp4")} == before
+
+
+def test_certain_days_bring_theirs_and_the_last_file_before(ws: Workspace, s3, put: Put) -> None:
+    """Days are Berlin's: 23:30 UTC on the 28th is 0:30 on the 29th."""
+    names = {
+        "2026-03-27T230000+0000.mp4",  # the 28th, and not its last
+        "2026-03-28T220000+0000.mp4",  # the 28th, its last
+        "2026-03-28T233000+0000.mp4",
+        "2026-03-29T215900+0000.mp4",  # summer time: 23:59 on the 29th
+        "2026-03-29T220000+0000.mp4",  # the 30th
+        "holiday.mp4",
+    }
+    for name in names:
+        put(name)
+    entries = registry({"source": s3("*.mp4")}).entries
+    day = dt.date(2026, 3, 29)
+    stored.fetch(ws, entries, day, day)
+    assert here(ws) == names - {"2026-03-27T230000+0000.mp4", "2026-03-29T220000+0000.mp4"}
+    stored.fetch(ws, entries)
+    assert here(ws) == names
+
+
+def test_a_file_of_two_days_before_reaches_nowhere(ws: Workspace, s3, put: Put) -> None:
+    put("2026-03-27T100000+0000.mp4")
+    entries = registry({"source": s3("*.mp4")}).entries
+    stored.fetch(ws, entries, dt.date(2026, 3, 29), dt.date(2026, 3, 29))
+    assert here(ws) == set()
+
+
+def test_copies_of_counted_days_may_be_deleted(ws: Workspace, s3, put: Put, make_clip) -> None:
+    put("2026-03-29T100000+0200.mp4", make_clip("a.mp4"))
+    put("2026-03-30T100000+0200.mp4", make_clip("a.mp4", n=60))
+    cams = registry({"source": s3("*.mp4")})
+    ingest(ws, cams)
+    counted(ws, dt.date(2026, 3, 29))
+    for path in ws.root.rglob("*.mp4"):
+        path.unlink()
+    report = ingest(ws, cams)
+    assert here(ws) == {"2026-03-30T100000+0200.mp4"}  # the 29th is known and counted
+    assert report.remarks == ("gate: 1 clip(s) whose files are gone stay known (--forget)",)
+    elsewhere = [file.path.name for file in stored.elsewhere(ws, cams.entries)]
+    assert elsewhere == ["2026-03-29T100000+0200.mp4"]
+    ingest(ws, cams, first_day=dt.date(2026, 3, 29), last_day=dt.date(2026, 3, 29))
+    assert here(ws) == {"2026-03-29T100000+0200.mp4", "2026-03-30T100000+0200.mp4"}
+    assert stored.elsewhere(ws, cams.entries) == []
+
+
+def test_a_clip_that_comes_late_is_copied_though_its_day_is_counted(
+    ws: Workspace, s3, put: Put, make_clip
+) -> None:
+    put("2026-03-29T100000+0200.mp4", make_clip("a.mp4"))
+    cams = registry({"source": s3("*.mp4")})
+    ingest(ws, cams)
+    counted(ws, dt.date(2026, 3, 29))
+    put("2026-03-29T110000+0200.mp4", make_clip("a.mp4"))
+    ingest(ws, cams)
+    assert len(here(ws)) == 2
+
+
+def test_an_object_that_grew_is_copied_anew(ws: Workspace, s3, put: Put) -> None:
+    name = "2026-03-29T100000+0200.mp4"
+    entries = registry({"source": s3("*.mp4")}).entries
+    for content in (b"half", b"the whole"):
+        put(name, content)
+        stored.fetch(ws, entries)
+        assert (ws.root / "footage" / "gate" / name).read_bytes() == content
+
+
+def test_a_camera_that_moved_to_another_bucket_has_both(ws: Workspace, s3, put: Put) -> None:
+    """An object goes with the entry in force when it starts, also where both hold its name."""
+    old, new = "2026-03-28T100000+0000.mp4", "2026-03-29T100000+0000.mp4"
+    for bucket in ("a", "b"):
+        for name in (old, new):
+            put(f"{bucket}/{name}", bucket.encode())
+    entries = registry(
+        {"source": s3("b/*.mp4"), "valid_from": dt.date(2026, 3, 29)}, {"source": s3("a/*.mp4")}
+    ).entries
+    stored.fetch(ws, entries)
+    assert (ws.root / "footage" / "gate" / old).read_bytes() == b"a"
+    assert (ws.root / "footage" / "gate" / new).read_bytes() == b"b"
+    assert [(f.path.name, f.camera.source) for f in files_of(ws, entries)] == [
+        (old, s3("a/*.mp4")),
+        (new, s3("b/*.mp4")),
+    ]
+
+
+def test_keys_that_no_file_can_have_are_left_and_said(ws: Workspace, s3, put: Put) -> None:
+    put(f"gate/{'x' * 250}.mp4")
+    put("gate/2026-03-29T100000+0000.mp4")
+    _, remarks = stored.fetch(ws, registry({"source": s3("gate/*.mp4")}).entries)
+    assert remarks == ["gate: 1 object(s) left in the store: no file can have their names"]
+    assert here(ws) == {"2026-03-29T100000+0000.mp4"}
+
+
+def test_an_object_that_is_not_given_is_quarantined_and_asked_for_again(
+    ws: Workspace, s3, put: Put, make_clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where objects older than a month are moved to an archive."""
+    put("2026-03-29T100000+0200.mp4", make_clip("a.mp4"))
+    put("2026-03-29T110000+0200.mp4", make_clip("a.mp4"))
+    cams, get = registry({"source": s3("*.mp4")}), objects.get
+
+    def archived(remote: Any, source: str, *rest: Any) -> None:
+        if source.endswith("110000+0200.mp4"):
+            raise StoreAwayError(f"{source} cannot be used: it is in the archive.")
+        get(remote, source, *rest)
+
+    with monkeypatch.context() as cold:
+        cold.setattr(objects, "get", archived)
+        report = ingest(ws, cams)
+    assert report.tally() == {"ok": 1, "partial": 0, "quarantined": 1}
+    assert "not copied: " in report.clips[1].reason
+    assert "archive" in report.clips[1].reason
+    counted(ws, dt.date(2026, 3, 29))
+    assert ingest(ws, cams).tally()["ok"] == 2
+
+
+def test_a_store_that_is_away_is_said_and_leaves_the_tables(
+    ws: Workspace, s3, put: Put, make_clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("2026-03-29T100000+0200.mp4", make_clip("a.mp4"))
+    cams = registry({"source": s3("*.mp4")})
+    ingest(ws, cams)
+    put("2026-03-29T110000+0200.mp4", make_clip("a.mp4"))
+    listed, asked = objects.listed, []
+
+    def away(remote: Any, folder: str) -> dict[str, Any]:
+        asked.append(folder)
+        if len(asked) > 1:
+            raise OSError("no route to host")
+        return listed(remote, folder)
+
+    def breaks(*_: Any) -> None:
+        raise StoreAwayError("it broke off.")
+
+    monkeypatch.setattr(objects, "listed", away)
+    monkeypatch.setattr(objects, "get", breaks)
+    with pytest.raises(StoreAwayError, match="no route to host"):
+        ingest(ws, cams)
+    rows = store.read_table(ws.clips("gate", dt.date(2026, 3, 29)), schemas.CLIPS)
+    assert rows["status"].to_pylist() == ["ok"]
+
+
+def test_what_a_killed_copy_left_is_swept_away(ws: Workspace, s3, put: Put) -> None:
+    put("2026-03-29T100000+0200.mp4")
+    folder = ws.root / "footage" / "gate"
+    folder.mkdir(parents=True)
+    old, new = folder / ".a.mp4.x.part", folder / ".b.mp4.y.part"
+    for part in (old, new):
+        part.touch()
+    os.utime(old, (time.time() - 7200,) * 2)
+    stored.fetch(ws, registry({"source": s3("*.mp4")}).entries)
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_reference_picture_takes_one_object(ws: Workspace, s3, put: Put, make_clip) -> None:
+    from pipeline import reference
+    from pipeline.errors import NotFoundError
+
+    (camera,) = registry({"source": s3("*.mp4")}).entries
+    with pytest.raises(NotFoundError, match=r"no footage of camera 'gate' at s3://bucket-"):
+        reference.kept(ws, camera)
+    put("2026-03-29T100000+0200.mp4", make_clip("a.mp4"))
+    put("2026-03-29T110000+0200.mp4", make_clip("a.mp4"))
+    assert reference.kept(ws, camera).is_file()
+    assert here(ws) == {"2026-03-29T100000+0200.mp4"}
