@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from flows._prefect import artifacts
+from pipeline.settings import read_settings
 
 Row = Mapping[str, Any]
 MOST_ROWS = 500
@@ -86,8 +87,9 @@ def summary(span: str, counts: Sequence[Row], missing: Sequence[Row], root: Path
     lines += [
         f"* **{row['camera']}** {row['day']}: {row['what']}: {row['why']}" for row in missing[:100]
     ]
-    report, table = root / "reports" / "report.html", root / "features/daily_truck_counts.parquet"
-    lines += ["", f"[report]({report.resolve().as_uri()}), table `{table}`"]
+    shown = read_settings().reports_url or (root / "reports").resolve().as_uri()
+    table = root / "features/daily_truck_counts.parquet"
+    lines += ["", f"[report]({shown.rstrip('/')}/report.html), table `{table}`"]
     return "\n".join(lines)
 
 

@@ -62,7 +62,13 @@ def work(
     _tell(kind, ws, told, counts, missing)
     # A backfill is handed over camera by camera, and each keeps its figures.
     which = kind if lasting or len(days) > 1 else f"{kind}-{next(iter(days))}"
-    _metrics.write(ws, which, counts, missing, _backlog(ws, registry, model_id, told[-1]))
+    _metrics.write(
+        ws,
+        which,
+        counts,
+        missing,
+        _backlog(ws, registry, model_id, dt.date.fromisoformat(told[-1])),
+    )
     _alerts.announce(ws, kind, missing, counts, drift)
     result = {"days": told, "published": published, "missing": missing, "counts": counts}
     return ending(result | {"audits": audits}, failed=failed)
@@ -77,8 +83,12 @@ def publication(root: str) -> tuple[int, list[Row]]:
     return int(future.result()["rows"]), []
 
 
-def nothing_due(root: str, which: str, found: due.Backlog) -> State[Row]:
+def nothing_due(
+    kind: str, root: str, model_id: str, last: dt.date, which: str, found: due.Backlog
+) -> State[Row]:
     """End a run that finds nothing due; publish what one cut short had counted."""
+    ws, registry = _steps.world(root)
+    _metrics.write(ws, kind, (), (), _backlog(ws, registry, model_id, last))
     rows = _steps.publish_counts(root)["rows"] if found.unpublished else 0
     more = f"; {rows} row(s) published that a run before had counted" if found.unpublished else ""
     return Completed(message=f"nothing is due {which}{more}", data={"published": rows})
@@ -149,10 +159,9 @@ def failure(future: PrefectFuture[Any]) -> str | None:
     return str(error) or type(error).__name__
 
 
-def _backlog(ws: Workspace, registry: Registry, model_id: str, last: str) -> int:
+def _backlog(ws: Workspace, registry: Registry, model_id: str, last: dt.date) -> int:
     """Return how many camera-days up to ``last`` are still due."""
-    day = dt.date.fromisoformat(last)
-    return due.backlog(ws, registry, model_id, registry.ids, None, day).camera_days
+    return due.backlog(ws, registry, model_id, registry.ids, None, last).camera_days
 
 
 def afterwards(

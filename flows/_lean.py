@@ -11,11 +11,18 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flows import _turns
 from pipeline import cores
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
 EVERY_S = 60.0
+REPORTS = "truck-counter"
+"""Where the server of a workspace shows its ``reports``: pages may not link to files."""
 
 
 def keep_lean(every_s: float = EVERY_S) -> None:
@@ -30,12 +37,35 @@ def keep_lean(every_s: float = EVERY_S) -> None:
     threading.Thread(target=run, name="keep lean", daemon=True).start()
 
 
+def show_reports(folder: Path) -> None:
+    """Have Prefect's server in this process show what lies in ``folder``, beside its own pages."""
+    from prefect.server.api import server
+    from starlette.routing import Mount
+    from starlette.staticfiles import StaticFiles
+
+    make = server.create_app
+
+    def create_app(*args: Any, **knobs: Any) -> FastAPI:  # noqa: ANN401 - Prefect's
+        app = make(*args, **knobs)
+        folder.mkdir(
+            parents=True, exist_ok=True
+        )  # else every answer before the first report is 500
+        files = StaticFiles(directory=folder)
+        app.router.routes.insert(0, Mount(f"/{REPORTS}", files))  # its pages take every path
+        return app
+
+    server.create_app = create_app
+
+
 if __name__ == "__main__":
+    import os
     import sys
 
     keep_lean()
     if sys.argv[1:2] == ["server"]:
         _turns.take_turns()
+        if root := os.environ.get("TRUCK_COUNTER_ROOT"):
+            show_reports(Path(root) / "reports")
     from prefect.cli import app
 
     app()

@@ -20,7 +20,11 @@ Sample = tuple[Mapping[str, str], float]
 
 
 def write(
-    ws: Workspace, kind: str, counts: Sequence[Row], missing: Sequence[Row], backlog: int = 0
+    ws: Workspace,
+    kind: str,
+    counts: Sequence[Row],
+    missing: Sequence[Row],
+    backlog: int | None = None,
 ) -> Path:
     """Write the figures of a run that has ended; other kinds of run keep theirs."""
     path = ws.root / "reports" / "metrics" / f"truck_counter_{kind}.prom"
@@ -39,7 +43,9 @@ def write_labels(ws: Workspace, campaign: str, summary: Row) -> Path:
     return path
 
 
-def text(kind: str, counts: Sequence[Row], missing: Sequence[Row], backlog: int = 0) -> str:
+def text(
+    kind: str, counts: Sequence[Row], missing: Sequence[Row], backlog: int | None = None
+) -> str:
     """Return the figures in Prometheus' text format.
 
     >>> print(text("daily", [], []).splitlines()[2])
@@ -56,7 +62,11 @@ def text(kind: str, counts: Sequence[Row], missing: Sequence[Row], backlog: int 
         _metric("camera_days", "camera-days counted by the last run", [(run, len(seen))]),
         _metric("failures", "camera-days that failed in the last run", [(run, len(failed))]),
         _metric("missing", "counts that could not be made", [(run, len(missing) - len(failed))]),
-        _metric("backlog", "camera-days due after the last run", [(run, backlog)]),
+        _metric(
+            "backlog",
+            "camera-days due after the last run",
+            [(run, backlog)] if backlog is not None else [],
+        ),
         _metric(
             "coverage",
             "share of the schedule seen, newest day of the last run",

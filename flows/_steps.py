@@ -78,10 +78,13 @@ def _limited(name: str) -> AbstractContextManager[None]:
 @contextmanager
 def _logged(step: str, camera: str, days: str) -> Iterator[None]:
     """Log one line per step as ``key=value``; Prefect adds the run's id to each."""
-    started = time.monotonic()
-    yield
-    seconds = time.monotonic() - started
-    get_run_logger().info("step=%s camera=%s day=%s seconds=%.2f", step, camera, days, seconds)
+    started, ended = time.monotonic(), "failed"
+    try:
+        yield
+        ended = "done"
+    finally:
+        line = "step=%s camera=%s day=%s ended=%s seconds=%.2f"
+        get_run_logger().info(line, step, camera, days, ended, time.monotonic() - started)
 
 
 @task(

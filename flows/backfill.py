@@ -34,5 +34,6 @@ def reconcile(root: str, days_back: int = 90) -> State[Row]:
         get_run_logger().warning("%s", line)
     found = due.backlog(ws, registry, model_id, registry.ids, first, last)
     if not (days := found.as_text()):
-        return _days.nothing_due(root, f"from {first} to {last}", found)
+        which = f"from {first} to {last}"
+        return _days.nothing_due("reconcile", root, model_id, last, which, found)
     return _days.work("reconcile", root, days, model_id)

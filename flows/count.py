@@ -67,6 +67,8 @@ def until(
             ):
                 days.setdefault(camera.id, []).append(str(day))
     days = {camera: sorted(dates) for camera, dates in days.items()}
+    kind = f"morning-{slug(timezone)}"
     if not days:
-        return _days.nothing_due(root, f"in {timezone} up to {last}", found)
-    return _days.work(f"morning-{slug(timezone)}", root, days, model_id)
+        which = f"in {timezone} up to {last}"
+        return _days.nothing_due(kind, root, model_id, last, which, found)
+    return _days.work(kind, root, days, model_id)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import _processes, _temporary, automations, deployments
+from flows import _lean, _processes, _temporary, automations, deployments
 from pipeline import cores, loopback, store
 from pipeline.errors import InputError, TruckCounterError
 from pipeline.progress import note
@@ -61,6 +61,7 @@ class Services:
             "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "true",  # an alert's channel is one
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(automations.HEARTBEAT_S),
             "TRUCK_COUNTER_ROOT": str(self.root),
+            "TRUCK_COUNTER_REPORTS_URL": f"{url}/{_lean.REPORTS}",
         }
 
     def start(self, name: str, command: Sequence[str], url: str = "", **env: str) -> None:

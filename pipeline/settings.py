@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     label_studio_api_key: SecretStr | None = None
     label_studio_timeout_s: float = Field(default=60.0, gt=0)
     alert_url: SecretStr | None = None
+    reports_url: str | None = None
     mlflow: str | None = None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import _steps, count, operate
+from flows import _metrics, _steps, count, operate
 from pipeline import cameras, daily, store
 from pipeline.ingest import ingest
 from pipeline.store import Workspace
@@ -28,11 +28,15 @@ def test_what_a_run_cut_short_has_counted_is_published(
     monkeypatch.setattr(_steps, "publish_counts", _steps.publish_counts.fn)
     ws = Workspace(world)
     counted(ws, "bright")
+    figures = _metrics.write(ws, "morning-america-chicago", (), [{"what": "infer failed"}], 3)
     told = [count.until(str(world), "America/Chicago", NOON, 14).message for _ in range(2)]
     nothing = "nothing is due in America/Chicago up to 2026-03-04"
     # two cameras, three days each
     assert told == [f"{nothing}; 6 row(s) published that a run before had counted", nothing]
     assert len(list(ws.vintages.glob("*.parquet"))) == 1
+    lines = figures.read_text().splitlines()  # not those of the run before
+    for name in ("failures", "backlog"):
+        assert f'truck_counter_{name}{{run="morning-america-chicago"}} 0' in lines
 
 
 def test_counts_of_a_model_that_is_not_in_use_are_not_published(world: Path) -> None:

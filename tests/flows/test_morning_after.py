@@ -59,7 +59,9 @@ def test_the_pages_show_yesterday_and_the_dark_camera_is_told_of(
     try:
         port = str(loopback.free_port())
         server = tools.truck_counter(world, "up", "--port", port, **told)["prefect"]
-        ran = tools.truck_counter(world, "run", "daily", PREFECT_API_URL=f"{server}/api")
+        told |= {"PREFECT_API_URL": f"{server}/api"}
+        told |= {"TRUCK_COUNTER_REPORTS_URL": f"{server}/truck-counter"}
+        ran = tools.truck_counter(world, "run", "daily", **told)
         assert (ran["day"], ran["state"]) == (str(yesterday), "Completed")
         count = next(c["truck_count"] for c in ran["counts"] if c["camera_id"] == "west")
 
@@ -71,7 +73,10 @@ def test_the_pages_show_yesterday_and_the_dark_camera_is_told_of(
         page.get_by_text(str(round(count, 1))).first.wait_for()
         page.screenshot(path=SHOTS / "prefect-counts.png")
 
-        page.goto((world / "reports" / "report.html").as_uri())
+        page.goto(artifact_page(server, "daily-summary"))
+        link = page.get_by_role("link", name="report", exact=True).get_attribute("href")
+        assert link.startswith(server)
+        page.goto(link)
         found = page.locator("body").inner_text()
         page.screenshot(path=SHOTS / "report.png", full_page=True)
         assert str(yesterday) in found or f"{yesterday.day} {yesterday:%b %Y}" in found

@@ -93,6 +93,16 @@ def test_the_task_runner_follows_the_setting(monkeypatch: pytest.MonkeyPatch) ->
         task_runner()
 
 
+def test_the_report_is_linked_where_pages_can_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import _artifacts
+
+    text = _artifacts.summary("2026-03-02", [], [], Path("/w"))
+    assert "[report](file:///w/reports/report.html), table `/w/features/daily" in text
+    monkeypatch.setenv("TRUCK_COUNTER_REPORTS_URL", "https://counts.example.org/r/")
+    text = _artifacts.summary("2026-03-02", [], [], Path("/w"))
+    assert "[report](https://counts.example.org/r/report.html), table" in text
+
+
 def test_artifacts_say_what_is_missing_and_draw_what_is_there() -> None:
     from flows import _artifacts, _days
 
@@ -134,6 +144,26 @@ def test_asking_what_is_due_loads_no_prefect() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_step_is_logged_also_where_it_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import logging
+
+    from flows import _steps
+
+    monkeypatch.setattr(_steps, "get_run_logger", logging.getLogger)
+    caplog.set_level(logging.INFO)
+    with _steps._logged("infer", "gate", "2026-03-02"):
+        pass
+    with pytest.raises(OSError, match="gone"), _steps._logged("infer", "gate", "2026-03-03"):
+        raise OSError("gone")
+    told = [record.getMessage().rsplit(" ", 1)[0] for record in caplog.records]
+    assert told == [
+        "step=infer camera=gate day=2026-03-02 ended=done",
+        "step=infer camera=gate day=2026-03-03 ended=failed",
+    ]
 
 
 def test_metrics_are_prometheus_text() -> None:

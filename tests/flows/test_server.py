@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 
 from pipeline import loopback
@@ -63,7 +64,8 @@ def server(
         database = stack.enter_context(postgres(tools)) if request.param == "postgresql" else None
         made = tools.Server(tmp_path_factory.mktemp("server"), database)
         port = made.url.rsplit(":", 1)[1]
-        stack.enter_context(made.running("server", "start", "--host", "127.0.0.1", "--port", port))
+        start = ("server", "start", "--host", "127.0.0.1", "--port", port)
+        stack.enter_context(made.running(*start, TRUCK_COUNTER_ROOT=str(made.log.parent)))
         tools.wait_until_healthy(made)
         yield made
 
@@ -118,6 +120,19 @@ def test_deployed_scheduled_and_run_by_a_worker(server: Any, world: Path) -> Non
 def as_list(value: object) -> list[dict[str, object]]:
     assert isinstance(value, list)
     return value
+
+
+def test_the_server_shows_the_reports_and_nothing_else_of_the_workspace(server: Any) -> None:
+    reports = server.log.parent / "reports"
+    shown = f"{server.url}/truck-counter"
+    assert httpx.get(f"{shown}/report.html").status_code == httpx.codes.NOT_FOUND
+    (reports / "explain").mkdir(parents=True)
+    (reports / "explain" / "gate.html").write_text("every truck of that day")
+    assert httpx.get(f"{shown}/explain/gate.html").text == "every truck of that day"
+    for path in ("", "..%2fserver.log", "explain"):
+        assert httpx.get(f"{shown}/{path}").status_code == httpx.codes.NOT_FOUND
+    browser: dict[str, Any] = {"headers": {"Accept": "text/html"}, "follow_redirects": True}
+    assert "Prefect" in httpx.get(f"{server.url}/runs", **browser).text  # its own pages
 
 
 def test_scheduled_runs_lie_ahead(server: Any) -> None:
