@@ -18,7 +18,7 @@ from typing import Any
 from pipeline import store
 from pipeline.errors import InputError, StoreAwayError
 
-SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "file")
+_STORES = ("s3", "gs", "gcs", "abfs", "abfss")
 _CHUNK_BYTES = 1 << 22
 
 
@@ -28,13 +28,13 @@ def is_url(place: str | Path) -> bool:
 
 
 def is_stored(place: str) -> bool:
-    """Tell whether ``place`` is an address in an object store.
+    """Tell whether ``place`` is an address in an object store (``file://`` is on this disk).
 
     >>> is_stored("s3://bucket/gate/*.mp4"), is_stored("rtsp://gate/stream")
     (True, False)
     """
     scheme, mark, _ = place.partition("://")
-    return bool(mark) and scheme in SCHEMES
+    return bool(mark) and scheme in _STORES
 
 
 def check(url: str) -> None:
@@ -48,8 +48,8 @@ def check(url: str) -> None:
             "an object store's address holds credentials.",
             "Leave them out: they belong in the environment (AWS_ACCESS_KEY_ID and the like).",
         )
-    if not is_stored(url):
-        raise InputError(f"{url} is no object store.", f"Use {'://…, '.join(SCHEMES)}://….")
+    if not (is_stored(url) or url.startswith("file://")):
+        raise InputError(f"{url} is no object store.", "Use s3://…, gs://…, abfs://… or file:///….")
 
 
 def split(pattern: str) -> tuple[str, list[str]]:

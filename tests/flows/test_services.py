@@ -149,6 +149,7 @@ def test_label_studio_ends_with_the_command_that_serves_it(
         env={**os.environ, "TRUCK_COUNTER_LABEL_STUDIO_HOME": str(home)},
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # these may run by nohup
     )
     until = time.monotonic() + 30
     while not (pid_file.is_file() and pid_file.read_text().strip()):
