@@ -9,14 +9,16 @@ that footage.
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import localtime, objects
-from pipeline.errors import InputError, StoreAwayError
+from pipeline.errors import InputError, ModelError, TruckCounterError
 
 if TYPE_CHECKING:
     from pipeline.cameras import Registry
@@ -138,35 +140,31 @@ def look(ws: Workspace, registry: Registry, camera_ids: Sequence[str]) -> list[s
 
     Return a line for each camera whose store cannot be asked: of it the last look counts.
     """
-
-    def ask(camera_id: str) -> str:
-        try:
-            stored.look(ws, registry.entries_of(camera_id))
-        except StoreAwayError as error:
-            return f"{camera_id}: {error}"
-        return ""
-
-    asked = [
-        camera_id
-        for camera_id in camera_ids
-        if any(objects.is_stored(entry.source) for entry in registry.entries_of(camera_id))
-    ]
-    if not asked:
+    entries = [entry for camera_id in camera_ids for entry in registry.entries_of(camera_id)]
+    asked = [entry for entry in entries if objects.is_stored(entry.source)]
+    if not asked:  # the decoder's libraries take half a second to load
         return []
+    with ThreadPoolExecutor(_STORES_AT_ONCE) as pool:
+        return [line for line in pool.map(partial(_look, ws), asked) if line]
+
+
+def _look(ws: Workspace, entry: Camera) -> str:
     from pipeline.footage import stored
 
-    with ThreadPoolExecutor(_STORES_AT_ONCE) as pool:
-        return [line for line in pool.map(ask, asked) if line]
+    try:
+        stored.look(ws, entry)
+    except TruckCounterError as error:
+        return f"{entry.id}: {error}"
+    return ""
 
 
 def footage(ws: Workspace, registry: Registry, camera_id: str) -> dict[dt.date, list[Path]]:
     """Return the files of each local day by the start that their names tell, oldest day first."""
-    from pipeline.footage import stored
-    from pipeline.footage.files import files_of
+    from pipeline.footage.stored import files_here_and_there
 
     found: dict[dt.date, list[Path]] = {}
     entries = registry.entries_of(camera_id)
-    for file in files_of(ws, entries) + stored.elsewhere(ws, entries):
+    for file in files_here_and_there(ws, entries):
         if file.started_at is not None:
             day = localtime.local_day(file.started_at, file.camera.timezone)
             if registry.camera(camera_id, day) is file.camera:
@@ -175,10 +173,19 @@ def footage(ws: Workspace, registry: Registry, camera_id: str) -> dict[dt.date, 
 
 
 def taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, set[dt.date]]:
-    """Return, per camera of the registry, the local days from which the model learned."""
+    """Return, per camera of the registry, the local days from which the model learned.
+
+    Raises:
+        ModelError: its card does not tell.
+    """
     from pipeline import store
 
-    told = store.read_json(ws.model(model_id) / "card.json").get("training_days", {})
+    card = store.read_json(ws.model(model_id) / "card.json")
+    told = card.get("training_days", {})
+    if card.get("campaigns") and "training_days" not in card:
+        raise ModelError(
+            f"the card of {model_id} does not tell from which days it learned.", "Train anew."
+        )
     return {c: {dt.date.fromisoformat(day) for day in told[c]} for c in registry.ids if told.get(c)}
 
 
@@ -205,8 +212,9 @@ def counted_at(
     sources = ws.clips(camera_id, day), ws.scores(camera_id, day, model_id), *files
     if any(_written(path) > done for path in sources):
         return 0
-    # Copies may keep the recording's time (rsync -a), so what came later is looked up by its name.
-    late = [path for path in files if _arrived(path) > done]
+    # Copies may keep the recording's time (rsync -a), so what came later is looked up by its name;
+    # so is what lies in a store and not here.
+    late = [path for path in files if _arrived(path) > done or not os.path.lexists(path)]
     return done if not late or _are_known(ws, camera_id, day, late) else 0
 
 

@@ -129,9 +129,9 @@ def ingest(
     decoded = days = 0
     for camera_id in registry.chosen(camera_ids):
         entries = registry.entries_of(camera_id)
-        not_given, told = stored.fetch(ws, entries, first_day, last_day)
-        remarks += told
-        files = by_start([*files_of(ws, entries), *not_given])
+        fetched = stored.fetch(ws, entries, first_day, last_day)
+        remarks += fetched.remarks
+        files = by_start([*files_of(ws, entries), *fetched.refused])
         if not files:
             remarks.append(f"{camera_id}: no file matches {asked_of(entries[-1])}")
         wanted = within(files, first_day, last_day)
@@ -140,8 +140,10 @@ def ingest(
         found, events = aim.trusted(ws, entries, found, first_day, last_day)
         remarks += [event.remark() for event in events]
         clips += found
-        gone = {} if forget else clip_days.gone(ws, camera_id, files, found, first_day, last_day)
-        if gone:
+        gone = clip_days.gone(ws, camera_id, files, found, first_day, last_day)
+        if forget:  # a store still has what of it was only deleted here
+            gone = {d: [c for c in gone[d] if c.uri in fetched.uris] for d in gone}
+        if any(gone.values()):
             n = len({clip.clip_id for of_day in gone.values() for clip in of_day})
             remarks.append(f"{camera_id}: {n} clip(s) whose files are gone stay known (--forget)")
         written, told = clip_days.write(ws, entries, found, gone, first_day, last_day)

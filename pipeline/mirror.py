@@ -2,8 +2,8 @@
 
 The store holds the same folders as a workspace. Vintages and models never change, so only those
 that are not there are copied, in the order in which they were written: whoever reads in between
-sees a state before or after, as on a disk. Scores follow their clips: of two that differ the one
-written later stays. Addresses and credentials: :mod:`pipeline.objects`.
+sees a state before or after, as on a disk. Scores go where there are none or older ones; in a store
+they are as old as their push. Addresses and credentials: :mod:`pipeline.objects`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import objects, vintages
 from pipeline.errors import NotFoundError, StoreError
 from pipeline.progress import track
-from pipeline.store import checked_name, is_name
+from pipeline.store import is_name
 from pipeline.vintages import BESIDE, DAILY
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def push(ws: Workspace, url: str) -> int:
     """
     vintages.check_published(ws)  # before the lock makes a folder of a mistyped root
     with objects.reached(url) as (remote, base), vintages.publishing(ws):
-        there = set(objects.listed(remote, f"{base}/features/{DAILY.folder}"))
+        held = objects.listed(remote, f"{base}/features/{DAILY.folder}")
+        there = {name for name in held if name.endswith(".parquet")}
         new = [i for i in vintages.instants(ws) if DAILY.vintage(ws, i).name not in there]
         foreign = there - {DAILY.vintage(ws, i).name for i in vintages.instants(ws)}
         if foreign:
@@ -111,10 +112,9 @@ def pull_models(ws: Workspace, url: str) -> list[str]:
         new = sorted(ids - set(ws.trained()))
         for model_id in track(new, "pull models"):
             names = (Path(name) for name in found if Path(name).parts[0] == model_id)
-            for name in _card_last(n for n in names if len(n.parts) == 2):
+            for name in _card_last(n for n in names if len(n.parts) == 2 and is_name(n.name)):
                 info = found[name.as_posix()]
-                target = ws.model(model_id) / checked_name(name.name, "file")
-                objects.get(remote, info.path, info.size, target)
+                objects.get(remote, info.path, info.size, ws.model(model_id) / name.name)
     return new
 
 
@@ -122,7 +122,7 @@ def _model_ids(found: Iterable[str]) -> set[str]:
     """Return the models whose cards are among the files below ``models``."""
     paths = [Path(name) for name in found]
     cards = [path.parts[0] for path in paths if path.parts[1:] == (_CARD,)]
-    return {checked_name(model_id, "model") for model_id in cards}
+    return set(filter(is_name, cards))
 
 
 def _card_last(paths: Iterable[Path]) -> list[Path]:

@@ -8,17 +8,25 @@ never part of an address. Another server that speaks S3 is named behind a questi
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import fnmatch
 import glob
+import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from pipeline import store
 from pipeline.errors import InputError, StoreAwayError
 
 _STORES = ("s3", "gs", "gcs", "abfs", "abfss")
+_OPTIONS = ("region", "scheme", "endpoint_override", "allow_bucket_creation", "project_id")
+_TRIES = 3
+_CONNECT_S = 10.0
+_WRITABLE = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")  # RFC 3986
 _CHUNK_BYTES = 1 << 22
 
 
@@ -38,18 +46,28 @@ def is_stored(place: str) -> bool:
 
 
 def check(url: str) -> None:
-    """Refuse what is no object store's address, without repeating a password in it.
+    """Refuse what is no object store's address, without repeating a secret in it.
 
     Raises:
-        InputError: an unknown kind of store, or credentials within the address.
+        InputError: an unknown kind of store, credentials within the address, or signs that an
+            address cannot hold.
     """
-    if ":" in url.split("://", 1)[-1].split("/", 1)[0].rpartition("@")[0]:
+    scheme, _, rest = url.partition("://")
+    if not (is_stored(url) or scheme == "file"):
+        raise InputError(f"{scheme}:// is no object store.", "Use s3://…, gs://… or abfs://….")
+    address, _, options = rest.partition("?")
+    authority = address.split("/", 1)[0]
+    unknown = [key for key, _ in parse_qsl(options, keep_blank_values=True) if key not in _OPTIONS]
+    if ":" in authority or "@" in options or ("@" in authority and not scheme.startswith("abfs")):
         raise InputError(
             "an object store's address holds credentials.",
             "Leave them out: they belong in the environment (AWS_ACCESS_KEY_ID and the like).",
         )
-    if not (is_stored(url) or url.startswith("file://")):
-        raise InputError(f"{url} is no object store.", "Use s3://…, gs://…, abfs://… or file:///….")
+    if unknown:
+        raise InputError(
+            f"unknown option {unknown[0]!r} of an object store's address.",
+            f"Known: {', '.join(_OPTIONS)}.",
+        )
 
 
 def split(pattern: str) -> tuple[str, list[str]]:
@@ -67,8 +85,12 @@ def split(pattern: str) -> tuple[str, list[str]]:
     address, mark, options = pattern.partition("?")
     parts = address.split("/")
     fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    if fixed < 3 or not parts[-1]:
+    if fixed < 3 or not parts[-1] or not {"", ".", ".."}.isdisjoint(parts[3:]):
         raise InputError(f"{pattern} names no files.", "Write s3://bucket/folder/*.mp4.")
+    if not _WRITABLE.fullmatch("/".join(parts[2:fixed])):
+        raise InputError(
+            f"{pattern} holds signs that no address can.", "Write them as %20 and the like."
+        )
     return "/".join(parts[:fixed]) + mark + options, parts[fixed:]
 
 
@@ -104,19 +126,34 @@ def reached(url: str) -> Iterator[tuple[Any, str]]:
         StoreAwayError: it cannot be reached, read or written.
     """
     import pyarrow as pa
-    from pyarrow import fs
 
     check(url)
     try:
-        remote, base = fs.FileSystem.from_uri(url)
-        yield remote, base.rstrip("/")
+        yield _opened(url)
     except pa.ArrowInvalid as error:
         raise InputError(f"{url}: {error}.", "Mend the address.") from error
-    except OSError as error:
+    except (OSError, pa.ArrowException, UnicodeError) as error:
         raise away(url, error) from error
 
 
-def away(url: str, error: OSError) -> StoreAwayError:
+def _opened(url: str) -> tuple[Any, str]:
+    from pyarrow import fs
+
+    remote, base = fs.FileSystem.from_uri(url)
+    if isinstance(remote, fs.S3FileSystem):  # one that is silent is waited for a minute and a half
+        options = dict(parse_qsl(url.partition("?")[2]))
+        remote = fs.S3FileSystem(
+            region=remote.region,
+            scheme=options.get("scheme"),
+            endpoint_override=options.get("endpoint_override"),
+            allow_bucket_creation=options.get("allow_bucket_creation") == "true",
+            connect_timeout=_CONNECT_S,
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_TRIES),
+        )
+    return remote, base.rstrip("/")
+
+
+def away(url: str, error: Exception) -> StoreAwayError:
     """Return one line for what a store answers."""
     return StoreAwayError(
         f"{url} cannot be used: {error}.", "Check its address, your network and credentials."
@@ -145,7 +182,8 @@ def put(remote: Any, path: Path, target: str) -> None:  # noqa: ANN401 - pyarrow
     local = isinstance(remote, fs.LocalFileSystem)
     if local:  # object stores have no folders
         remote.create_dir(target.rpartition("/")[0], recursive=True)
-    aside = f"{target}.part" if local else target
+    folder, _, name = target.rpartition("/")
+    aside = f"{folder}/.{name}.part" if local else target
     content = path.read_bytes()  # before: a stream closed half way leaves half an object
     with remote.open_output_stream(aside) as stream:
         stream.write(content)
@@ -158,23 +196,27 @@ def get(
     source: str,
     size: int,
     path: Path,
+    modified_at: dt.datetime | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Copy one object of ``size`` bytes to ``path``, whole or not at all.
+
+    The copy is as old as the object where ``modified_at`` says, else new.
 
     Raises:
         StoreAwayError: it cannot be read, or ends early (so it does once ``stop`` is set).
         StoreError: ``path`` cannot be written.
     """
-    with store.replacing(path) as temporary, temporary.open("wb") as out:
-        for chunk in _chunks(remote, source):
-            if stop is not None and stop.is_set():
-                break
-            out.write(chunk)
-        if out.tell() != size:
-            raise StoreAwayError(
-                f"{source} ended after {out.tell()} of {size} bytes.", "Try again."
-            )
+    with store.replacing(path) as temporary:
+        with temporary.open("wb") as out:
+            for chunk in _chunks(remote, source):
+                if stop is not None and stop.is_set():
+                    break
+                out.write(chunk)
+            if (read := out.tell()) != size:
+                raise StoreAwayError(f"{source} ended after {read} of {size} bytes.", "Try again.")
+        if modified_at is not None:
+            os.utime(temporary, (modified_at.timestamp(),) * 2)
 
 
 def _chunks(remote: Any, source: str) -> Iterator[bytes]:  # noqa: ANN401 - as above

@@ -89,18 +89,18 @@ def brightness(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _clips(ws: Workspace, camera: Camera) -> Iterator[Path]:
     """Yield the entry's files in order of their start."""
-    from pipeline.footage.files import files_of
-    from pipeline.footage.stored import fetch
+    from pipeline.footage import stored
+    from pipeline.footage.files import files_of, is_stored
 
-    files = files_of(ws, [camera])
-    if not files:
-        fetch(ws, [camera], at_most=1)
-        files = files_of(ws, [camera])
-    for file in files:
+    held = stored.look(ws, camera)[0] if is_stored(camera) else []
+    there = {one.path: one for one in held}
+    for file in files_of(ws, [camera], {camera: list(there)}):
         if file.refused:
             continue
         if file.started_at is not None:
             day = localtime.local_day(file.started_at, camera.timezone)
             if day < camera.valid_from:
                 continue
+        if not file.path.exists() and stored.copy(camera.id, [there[file.path]]):
+            continue
         yield file.path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,16 +80,25 @@ def precise_start(named: dt.datetime, told: str) -> dt.datetime:
     return start.astimezone(dt.UTC)
 
 
-def files_of(ws: Workspace, entries: Sequence[Camera]) -> list[FootageFile]:
-    """Find a camera's footage; a file goes with the registry entry in force when it starts."""
+def files_of(
+    ws: Workspace,
+    entries: Sequence[Camera],
+    elsewhere: Mapping[Camera, Sequence[Path]] | None = None,
+) -> list[FootageFile]:
+    """Find a camera's footage; a file goes with the registry entry in force when it starts.
+
+    ``elsewhere`` are paths of further footage of an entry, which need not be here.
+    """
     found: dict[Path, FootageFile] = {}
     for camera in sorted(entries, key=lambda entry: entry.valid_from):
-        for path in _matching(ws, camera):
+        here = list(_matching(ws, camera))
+        absent = [path for path in (elsewhere or {}).get(camera, ()) if not path.exists()]
+        for path in here + absent:
             started_at = clip_start(path.stem, camera)
             day = started_at and localtime.local_day(started_at, camera.timezone)
             if path in found and (day is None or day < camera.valid_from):
                 continue
-            refused = _refused(path, _fixed_part(ws, camera))
+            refused = "" if path in absent else _refused(path, _fixed_part(ws, camera))
             found[path] = FootageFile(path, camera, started_at, refused)
     return by_start(found.values())
 
@@ -124,8 +133,21 @@ def is_stored(camera: Camera) -> bool:
 
 
 def pattern_of(camera: Camera) -> str:
-    """Return where a camera's files lie; an address, which may hold a password, is never shown."""
-    return f"footage/{camera.id}/**/*" if objects.is_url(camera.source) else camera.source
+    """Return where a camera's files lie; a live address may hold a password and is never shown."""
+    if is_stored(camera):
+        _, parts = objects.split(camera.source)
+        return "/".join((glob.escape(_copies_of(camera)), *parts))
+    return f"footage/{camera.id}/**/*" if is_live(camera) else camera.source
+
+
+def folder_of(ws: Workspace, camera: Camera) -> Path:
+    """Return where the copies of a camera's footage in an object store lie."""
+    return ws.root / _copies_of(camera)
+
+
+def _copies_of(camera: Camera) -> str:
+    folder, _ = objects.split(camera.source)
+    return f"fetched/{camera.id}/{folder.partition('://')[2].partition('?')[0]}"
 
 
 def asked_of(camera: Camera) -> str:

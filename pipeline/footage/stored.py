@@ -1,18 +1,20 @@
 """Footage in an object store: which there is, and copying it to where everything else reads it.
 
 A camera whose ``source`` is ``s3://bucket/gate/**/*.mp4`` films into a store. ``ingest`` copies
-what it needs to ``footage/<camera>/``, there under the part of the path from the first wildcard on,
-and works on the copies. What the store held at the last look is kept in
-``footage/<camera>/.objects.json``, so that which days are due is known without asking it.
+what it needs to ``fetched/<camera>/bucket/gate/…`` and works on the copies. What matched at the
+last look is kept in a hidden file beside them, so that which days are due is known without asking
+the store.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import localtime, objects, schemas, store
 from pipeline.domain import Camera
-from pipeline.errors import StoreAwayError
-from pipeline.footage.files import UNPLACED_AT, FootageFile, clip_start, is_stored, uri_of
+from pipeline.errors import NotFoundError, StoreAwayError, StoreError
+from pipeline.footage.files import UNPLACED_AT, FootageFile, files_of, folder_of, is_stored, uri_of
 from pipeline.progress import track
 
 if TYPE_CHECKING:
@@ -35,22 +37,33 @@ _LONGEST_NAME = 200  # bytes; a disk takes 255, with what a half-written file's 
 
 @dataclass(frozen=True)
 class Stored:
-    """An object of a camera's footage: where it lies, and the file that its copy is."""
+    """An object of a camera's footage: where it lies, and the path of its copy."""
 
     url: str
     key: str
     size: int
-    file: FootageFile
+    modified_at: dt.datetime
+    path: Path
 
     @property
     def is_here(self) -> bool:
-        """Whether there is a copy of this size."""
-        return self.file.path.is_file() and self.file.path.stat().st_size == self.size
+        """Whether there is a copy of what lies there now."""
+        try:
+            copy = self.path.stat()
+        except OSError:
+            return False
+        return (copy.st_size, int(copy.st_mtime)) == (self.size, int(self.modified_at.timestamp()))
 
-    @property
-    def day(self) -> dt.date | None:
-        """The local day on which it begins, where its name tells."""
-        return _day(self.file)
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a look and the copying after it came to."""
+
+    refused: tuple[FootageFile, ...] = ()
+    """What the store will not give, each with the reason; nothing that is known already."""
+    uris: frozenset[str] = frozenset()
+    """All that the store holds of this camera."""
+    remarks: tuple[str, ...] = ()
 
 
 def fetch(
@@ -58,83 +71,85 @@ def fetch(
     entries: Sequence[Camera],
     first_day: dt.date | None = None,
     last_day: dt.date | None = None,
-    at_most: int | None = None,
-) -> tuple[list[FootageFile], list[str]]:
+) -> Fetched:
     """Copy a camera's footage of these days (None: all) that is not here.
 
-    Asked for all days, what a counted day knows stays where it is: copies may be deleted to make
-    room. Asked for certain days, all of theirs is copied, and the last file before them.
-
-    Returns:
-        What the store will not give, with the reason, and remarks.
+    Asked for all days, what a counted day knows stays where it is: copies may be deleted to free
+    the disk. Asked for certain days, all of theirs is copied, and what may reach into the first.
 
     Raises:
         StoreAwayError: the store cannot be used; what was copied so far stays.
         StoreError: a copy cannot be written.
     """
     if not any(map(is_stored, entries)):
-        return [], []
-    _sweep(_objects(ws, entries[-1].id).parent)
-    found, remarks = look(ws, entries)
-    missing = [one for one in _of_days(found, first_day, last_day) if not one.is_here]
+        return Fetched()
+    camera_id = entries[-1].id
+    _sweep(ws.root / "fetched" / camera_id)
+    looked = {entry: look(ws, entry) for entry in entries if is_stored(entry)}
+    there = {one.path: one for found, _ in looked.values() for one in found}
+    files = files_of(ws, entries, {entry: [o.path for o in f] for entry, (f, _) in looked.items()})
+    missing = [file for file in files if file.path in there and not there[file.path].is_here]
+    missing = _of_days(ws, missing, first_day, last_day)
+    known = _read_for_counts(ws, camera_id, missing)
     if first_day is None and last_day is None:
-        known = _counted(ws, missing)
-        missing = [one for one in missing if uri_of(ws, one.file.path) not in known]
-    return _copied(missing[:at_most], entries[-1].id), remarks
+        missing = [file for file in missing if uri_of(ws, file.path) not in known]
+    reasons = copy(camera_id, [there[file.path] for file in missing])
+    if len(reasons) == len(there) > 0:  # may be listed, but not read
+        raise StoreAwayError(
+            f"{camera_id}: none of {len(there)} object(s) is given: {next(iter(reasons.values()))}"
+        )
+    refused = (
+        replace(file, refused=f"not copied: {reasons[file.path]}")
+        for file in missing
+        if file.path in reasons and uri_of(ws, file.path) not in known
+    )
+    return Fetched(
+        tuple(refused),
+        frozenset(uri_of(ws, path) for path in there),
+        tuple(f"{camera_id}: {remark}" for _, remark in looked.values() if remark),
+    )
 
 
-def look(ws: Workspace, entries: Sequence[Camera]) -> tuple[list[Stored], list[str]]:
-    """Ask a camera's stores what they hold and keep it; return it by start, with remarks.
+def look(ws: Workspace, entry: Camera) -> tuple[list[Stored], str]:
+    """Ask an entry's store what it holds, and keep that; return it with a remark, if there is one.
 
     Raises:
-        StoreAwayError: a store cannot be used.
+        StoreAwayError: the store cannot be used.
     """
-    listings: list[tuple[Camera, str, dict[str, Any]]] = []
-    for entry in filter(is_stored, entries):
-        url, pattern = objects.split(entry.source)
-        with objects.reached(url) as (remote, base):
-            listings.append((entry, url, objects.matching(remote, base, pattern)))
-    names = sorted({name for _, _, files in listings for name in files})
-    kept = list(filter(_can_be_kept, names))
-    found = []
-    for name in kept:
-        holders = [listing for listing in listings if name in listing[2]]
-        file = _file_of(ws, [entry for entry, _, _ in holders], name)
-        url, info = next((u, files[name]) for entry, u, files in holders if entry is file.camera)
-        found.append(Stored(url, info.path, info.size, file))
-    found.sort(key=lambda one: one.file.started_at or UNPLACED_AT)
-    camera = entries[-1].id
-    store.write_json(_objects(ws, camera), kept)
-    left = len(names) - len(kept)
-    told = f"{camera}: {left} object(s) left in the store: no file can have their names"
-    return found, [told] if left else []
+    url, pattern = objects.split(entry.source)
+    with objects.reached(url) as (remote, base):
+        found = objects.matching(remote, base, pattern)
+    parents = {parent.as_posix() for name in found for parent in Path(name).parents}
+    kept = sorted(name for name in found if _can_be_kept(name) and name not in parents)
+    store.write_json(_listing(ws, entry), kept)
+    told = [
+        Stored(
+            url, found[name].path, found[name].size, found[name].mtime, folder_of(ws, entry) / name
+        )
+        for name in kept
+    ]
+    left = len(found) - len(kept)
+    return told, f"{left} object(s) left in the store: no file can have their names" if left else ""
 
 
-def elsewhere(ws: Workspace, entries: Sequence[Camera]) -> list[FootageFile]:
-    """Return what a camera's stores held at the last look and is not here."""
-    stored = list(filter(is_stored, entries))
-    path = _objects(ws, entries[-1].id)
-    if not stored or not path.is_file():
+def files_here_and_there(ws: Workspace, entries: Sequence[Camera]) -> list[FootageFile]:
+    """Return :func:`~pipeline.footage.files.files_of`, and what stores held at the last look."""
+    held = {entry: _last_look(ws, entry) for entry in entries if is_stored(entry)}
+    return files_of(ws, entries, held)
+
+
+def _last_look(ws: Workspace, entry: Camera) -> list[Path]:
+    try:
+        names = store.read_json(_listing(ws, entry))
+    except (NotFoundError, StoreError):  # damaged; the next look makes it anew
         return []
-    files = (_file_of(ws, stored, name) for name in store.read_json(path))
-    return [file for file in files if not file.path.exists()]
+    whole = isinstance(names, list) and all(isinstance(n, str) and _can_be_kept(n) for n in names)
+    return [folder_of(ws, entry) / name for name in names] if whole else []
 
 
-def _objects(ws: Workspace, camera_id: str) -> Path:
-    return ws.root / "footage" / camera_id / ".objects.json"
-
-
-def _file_of(ws: Workspace, entries: Iterable[Camera], name: str) -> FootageFile:
-    """Return an object's copy; it goes with the registry entry in force when it starts."""
-    newest_first = sorted(entries, key=lambda entry: entry.valid_from, reverse=True)
-    path = ws.root / "footage" / newest_first[0].id / name
-    files = [FootageFile(path, entry, clip_start(path.stem, entry)) for entry in newest_first]
-    in_force = (file for file in files if (_day(file) or dt.date.min) >= file.camera.valid_from)
-    return next(in_force, files[-1])
-
-
-def _day(file: FootageFile) -> dt.date | None:
-    return file.started_at and localtime.local_day(file.started_at, file.camera.timezone)
+def _listing(ws: Workspace, entry: Camera) -> Path:
+    digest = hashlib.blake2b(entry.source.encode(), digest_size=4).hexdigest()
+    return ws.root / "fetched" / entry.id / f".{digest}.json"
 
 
 def _can_be_kept(name: str) -> bool:
@@ -148,60 +163,89 @@ def _can_be_kept(name: str) -> bool:
 
 
 def _of_days(
-    found: Sequence[Stored], first_day: dt.date | None, last_day: dt.date | None
-) -> list[Stored]:
-    """Keep what begins on these days or tells none, and the last one before, which may reach in."""
-    before: list[Stored] = []
-    kept: list[Stored] = []
-    for one in found:
-        if one.day is not None and first_day is not None and one.day < first_day:
-            midnight = localtime.day_bounds(first_day, one.file.camera.timezone)[0]
-            starts = one.file.started_at or UNPLACED_AT
-            before = [one] if midnight - starts <= _LONGEST else []
-        elif one.day is None or last_day is None or one.day <= last_day:
-            kept.append(one)
-    return before + kept
+    ws: Workspace, files: Sequence[FootageFile], first_day: dt.date | None, last_day: dt.date | None
+) -> list[FootageFile]:
+    """Keep what begins on these days or tells no day, and what may reach into the first of them."""
+    kept = []
+    for file in files:
+        day = _day(file)
+        if day is not None and first_day is not None and day < first_day:
+            if _may_reach(ws, file, day, first_day):
+                kept.append(file)
+        elif day is None or last_day is None or day <= last_day:
+            kept.append(file)
+    return kept
 
 
-def _counted(ws: Workspace, missing: Sequence[Stored]) -> set[str]:
+def _may_reach(ws: Workspace, file: FootageFile, day: dt.date, first_day: dt.date) -> bool:
+    """Tell whether a file of an earlier day may reach into a day; its clip, once known, says."""
+    midnight = localtime.day_bounds(first_day, file.camera.timezone)[0]
+    starts = file.started_at or UNPLACED_AT
+    if midnight - starts > _LONGEST:
+        return False
+    known = [row for row in _rows(ws, file.camera.id, day) if row["uri"] == uri_of(ws, file.path)]
+    read = [row for row in known if row["content_hash"]]
+    ends = [row["started_at"] + dt.timedelta(seconds=row["duration_s"]) for row in read]
+    return not ends or max(ends) > midnight
+
+
+def _read_for_counts(ws: Workspace, camera_id: str, files: Sequence[FootageFile]) -> set[str]:
     """Return the footage that was read for counted days, of the days on which these begin."""
-    known: set[str] = set()
-    for camera_id in {one.file.camera.id for one in missing}:
-        days = {one.day for one in missing} & {*ws.days("counts", camera_id)}
-        for path in (ws.clips(camera_id, day) for day in days if day is not None):
-            if path.is_file():
-                table = store.read_table(path, schemas.CLIPS).select(["uri", "content_hash"])
-                known |= {row["uri"] for row in table.to_pylist() if row["content_hash"]}
-    return known
+    days = {_day(file) for file in files} & {*ws.days("counts", camera_id)}
+    rows = (row for day in days if day is not None for row in _rows(ws, camera_id, day))
+    return {row["uri"] for row in rows if row["content_hash"]}
+
+
+def _day(file: FootageFile) -> dt.date | None:
+    return file.started_at and localtime.local_day(file.started_at, file.camera.timezone)
+
+
+def _rows(ws: Workspace, camera_id: str, day: dt.date) -> list[dict[str, Any]]:
+    path = ws.clips(camera_id, day)
+    if not path.is_file():
+        return []
+    columns = ["uri", "content_hash", "started_at", "duration_s"]
+    return list(store.read_table(path, schemas.CLIPS).select(columns).to_pylist())
 
 
 def _sweep(folder: Path) -> None:
     """Remove what a copy that was killed left half done."""
     for part in folder.rglob(".*.part"):
-        if time.time() - part.stat().st_mtime > _GIVEN_UP_S:
-            part.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another ingest has ended it
+            if time.time() - part.stat().st_mtime > _GIVEN_UP_S:
+                part.unlink()
 
 
-def _copied(missing: Sequence[Stored], camera_id: str) -> list[FootageFile]:
-    """Copy objects, some at a time; return those that a store which answers will not give."""
-    refused: list[FootageFile] = []
+def copy(camera_id: str, missing: Sequence[Stored]) -> dict[Path, str]:
+    """Copy objects, some at a time; return why a store that answers will not give some.
+
+    Raises:
+        StoreAwayError: a store does not answer.
+        StoreError: a copy cannot be written.
+    """
+    refused: dict[Path, str] = {}
     stop = threading.Event()
     for url in sorted({one.url for one in missing}):
-        with objects.reached(url) as (remote, base), ThreadPoolExecutor(_WORKERS) as pool:
+        with objects.reached(url) as (remote, _), ThreadPoolExecutor(_WORKERS) as pool:
             running = {
-                pool.submit(objects.get, remote, one.key, one.size, one.file.path, stop): one.file
-                for one in missing
-                if one.url == url
+                pool.submit(_copy, remote, one, stop): one for one in missing if one.url == url
             }
             try:
                 for done in track(as_completed(running), f"fetch {camera_id}", total=len(running)):
-                    try:
-                        done.result()
-                    except StoreAwayError as error:
-                        objects.listed(remote, base)  # raises where it is not this object's fault
-                        refused.append(replace(running[done], refused=f"not copied: {error}"))
+                    if why := done.result():
+                        refused[running[done].path] = why
             except BaseException:
                 stop.set()  # also those half way, which may be long
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-    return [file for file in refused if not file.path.exists()]
+    return refused
+
+
+def _copy(remote: Any, one: Stored, stop: threading.Event) -> str:  # noqa: ANN401 - pyarrow's
+    """Copy one object; return why not, where the store still says that it has it."""
+    try:
+        objects.get(remote, one.key, one.size, one.path, one.modified_at, stop)
+    except StoreAwayError as error:
+        remote.get_file_info(one.key)  # raises where it is not this object's fault
+        return str(error)
+    return ""

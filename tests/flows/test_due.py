@@ -143,24 +143,30 @@ def test_footage_copied_later_with_the_recording_s_time_makes_its_day_due(world:
 def test_footage_in_a_store_is_due_by_the_last_look(world: Path, s3) -> None:
     """Also where its copy was deleted; what cannot be asked for is told, the others count."""
     from pipeline import objects
-    from pipeline.footage import stored
+    from pipeline.ingest import ingest
 
     ws = Workspace(world)
     text = ws.cameras_toml.read_text()
     ws.cameras_toml.write_text(text.replace("footage/west/*.mp4", s3("west/*.mp4")))
     registry = cameras.load(ws.cameras_toml)
-    assert registry.camera("west").source == s3("west/*.mp4")
-    for path in (world / "footage" / "west").glob("2026-03-0[34]*"):
+    for path in (world / "footage" / "west").glob("*.mp4"):
         with objects.reached(s3("west")) as (remote, base):
             objects.put(remote, path, f"{base}/{path.name}")
         path.unlink()
-    assert backlog(world).as_text()["west"] == ["2026-03-02"]
+    assert "west" not in backlog(world).as_text()
     assert due.look(ws, registry, ["west", "east"]) == []
     assert backlog(world).as_text()["west"] == ["2026-03-02", "2026-03-03", "2026-03-04"]
-    stored.fetch(ws, registry.entries_of("west"), dt.date(2026, 3, 4))
+    ingest(ws, registry, ["west"])
     for day in range(3):
         counted(ws, "west", FIRST + dt.timedelta(days=day))
     assert "west" not in backlog(world).as_text()
+    for path in (world / "fetched").rglob("*.mp4"):
+        path.unlink()
+    assert "west" not in backlog(world).as_text()
+    with objects.reached(s3("west")) as (remote, base):
+        objects.put(remote, ws.cameras_toml, f"{base}/2026-03-04T200000+0000.mp4")
+    assert due.look(ws, registry, ["west"]) == []
+    assert backlog(world).as_text()["west"] == ["2026-03-04"]
     ws.cameras_toml.write_text(
         text.replace(
             "footage/west/*.mp4", "s3://no-bucket/*.mp4?scheme=http&" + s3("").split("&")[1]

@@ -132,7 +132,7 @@ def test_a_model_is_there_once_its_card_is(url, tmp_path, monkeypatch):
     assert mirror.push_models(one, url) == ["m"]
     get = objects.get
 
-    def breaks(remote, source, size, path):
+    def breaks(remote, source, size, path, *_):
         if path.name == "card.json":
             raise StoreAwayError("the network is gone.")
         get(remote, source, size, path)

@@ -46,10 +46,15 @@ def put(s3: Callable[[str], str], tmp_path: Path) -> Put:
 
 
 def here(ws: Workspace) -> set[str]:
-    """What is copied, hidden files left out."""
-    folder = ws.root / "footage" / "gate"
+    """What is copied, below the bucket's name; hidden files left out."""
+    (folder, *_) = [*(ws.root / "fetched" / "gate").glob("[!.]*"), ws.root / "nothing"]
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return names - {".objects.json"}
+    return {name for name in names if not Path(name).name.startswith(".")}
+
+
+def copy_of(ws: Workspace, name: str) -> Path:
+    (path,) = (ws.root / "fetched" / "gate").glob(f"*/{name}")
+    return path
 
 
 def counted(ws: Workspace, day: dt.date) -> None:
@@ -84,9 +89,10 @@ def test_footage_in_a_store_becomes_rows(ws: Workspace, s3, put: Put, make_clip:
     report = ingest(ws, cams)
     assert report.tally() == {"ok": 1, "partial": 0, "quarantined": 1}
     rows = store.read_table(ws.clips("gate", dt.date(2026, 3, 29)), schemas.CLIPS).to_pylist()
+    folder = s3("").split("?")[0].replace("s3://", "fetched/gate/") + "cams/gate/2026"
     assert [row["uri"] for row in rows] == [
-        "footage/gate/2026/2026-03-29T100000+0200.mp4",
-        "footage/gate/2026/2026-03-29T110000+0200.mp4",
+        f"{folder}/2026-03-29T100000+0200.mp4",
+        f"{folder}/2026-03-29T110000+0200.mp4",
     ]
     assert rows[0]["covered"] == [{"start_s": 0.0, "end_s": pytest.approx(2.0)}]
     before = {path: path.stat() for path in ws.root.rglob("*.mp4")}
@@ -95,11 +101,14 @@ def test_footage_in_a_store_becomes_rows(ws: Workspace, s3, put: Put, make_clip:
     assert {path: path.stat() for path in ws.root.rglob("*.mp4")} == before
 
 
-def test_certain_days_bring_theirs_and_the_last_file_before(ws: Workspace, s3, put: Put) -> None:
+def test_certain_days_bring_theirs_and_what_may_reach_into_them(
+    ws: Workspace, s3, put: Put
+) -> None:
     """Days are Berlin's: 23:30 UTC on the 28th is 0:30 on the 29th."""
     names = {
-        "2026-03-27T230000+0000.mp4",  # the 28th, and not its last
-        "2026-03-28T220000+0000.mp4",  # the 28th, its last
+        "2026-03-27T225900+0000.mp4",  # the 27th
+        "2026-03-27T230000+0000.mp4",  # the 28th: who knows how long it is
+        "2026-03-28T220000+0000.mp4",
         "2026-03-28T233000+0000.mp4",
         "2026-03-29T215900+0000.mp4",  # summer time: 23:59 on the 29th
         "2026-03-29T220000+0000.mp4",  # the 30th
@@ -110,16 +119,9 @@ def test_certain_days_bring_theirs_and_the_last_file_before(ws: Workspace, s3, p
     entries = registry({"source": s3("*.mp4")}).entries
     day = dt.date(2026, 3, 29)
     stored.fetch(ws, entries, day, day)
-    assert here(ws) == names - {"2026-03-27T230000+0000.mp4", "2026-03-29T220000+0000.mp4"}
+    assert here(ws) == names - {"2026-03-27T225900+0000.mp4", "2026-03-29T220000+0000.mp4"}
     stored.fetch(ws, entries)
     assert here(ws) == names
-
-
-def test_a_file_of_two_days_before_reaches_nowhere(ws: Workspace, s3, put: Put) -> None:
-    put("2026-03-27T100000+0000.mp4")
-    entries = registry({"source": s3("*.mp4")}).entries
-    stored.fetch(ws, entries, dt.date(2026, 3, 29), dt.date(2026, 3, 29))
-    assert here(ws) == set()
 
 
 def test_copies_of_counted_days_may_be_deleted(ws: Workspace, s3, put: Put, make_clip) -> None:
@@ -133,11 +135,12 @@ def test_copies_of_counted_days_may_be_deleted(ws: Workspace, s3, put: Put, make
     report = ingest(ws, cams)
     assert here(ws) == {"2026-03-30T100000+0200.mp4"}  # the 29th is known and counted
     assert report.remarks == ("gate: 1 clip(s) whose files are gone stay known (--forget)",)
-    elsewhere = [file.path.name for file in stored.elsewhere(ws, cams.entries)]
-    assert elsewhere == ["2026-03-29T100000+0200.mp4"]
+    known = [file.path.name for file in stored.files_here_and_there(ws, cams.entries)]
+    assert known == ["2026-03-29T100000+0200.mp4", "2026-03-30T100000+0200.mp4"]
     ingest(ws, cams, first_day=dt.date(2026, 3, 29), last_day=dt.date(2026, 3, 29))
     assert here(ws) == {"2026-03-29T100000+0200.mp4", "2026-03-30T100000+0200.mp4"}
-    assert stored.elsewhere(ws, cams.entries) == []
+    report = ingest(ws, cams, forget=True)  # of what a store has, nothing is gone
+    assert len(report.clips) == 2
 
 
 def test_a_clip_that_comes_late_is_copied_though_its_day_is_counted(
@@ -158,11 +161,11 @@ def test_an_object_that_grew_is_copied_anew(ws: Workspace, s3, put: Put) -> None
     for content in (b"half", b"the whole"):
         put(name, content)
         stored.fetch(ws, entries)
-        assert (ws.root / "footage" / "gate" / name).read_bytes() == content
+        assert copy_of(ws, name).read_bytes() == content
 
 
 def test_a_camera_that_moved_to_another_bucket_has_both(ws: Workspace, s3, put: Put) -> None:
-    """An object goes with the entry in force when it starts, also where both hold its name."""
+    """Each in a folder of its own, as they lie in the store."""
     old, new = "2026-03-28T100000+0000.mp4", "2026-03-29T100000+0000.mp4"
     for bucket in ("a", "b"):
         for name in (old, new):
@@ -171,20 +174,28 @@ def test_a_camera_that_moved_to_another_bucket_has_both(ws: Workspace, s3, put: 
         {"source": s3("b/*.mp4"), "valid_from": dt.date(2026, 3, 29)}, {"source": s3("a/*.mp4")}
     ).entries
     stored.fetch(ws, entries)
-    assert (ws.root / "footage" / "gate" / old).read_bytes() == b"a"
-    assert (ws.root / "footage" / "gate" / new).read_bytes() == b"b"
-    assert [(f.path.name, f.camera.source) for f in files_of(ws, entries)] == [
-        (old, s3("a/*.mp4")),
-        (new, s3("b/*.mp4")),
-    ]
+    files = [(f.path.parent.name, f.path.name) for f in files_of(ws, entries)]
+    assert files == [("a", old), ("b", old), ("a", new), ("b", new)]
+    assert all(f.camera.source == s3(f"{f.path.parent.name}/*.mp4") for f in files_of(ws, entries))
 
 
 def test_keys_that_no_file_can_have_are_left_and_said(ws: Workspace, s3, put: Put) -> None:
     put(f"gate/{'x' * 250}.mp4")
     put("gate/2026-03-29T100000+0000.mp4")
-    _, remarks = stored.fetch(ws, registry({"source": s3("gate/*.mp4")}).entries)
-    assert remarks == ["gate: 1 object(s) left in the store: no file can have their names"]
-    assert here(ws) == {"2026-03-29T100000+0000.mp4"}
+    put("gate/2026-03-29T110000+0000.mp4")
+    put("gate/2026-03-29T110000+0000.mp4/part.mp4")
+    fetched = stored.fetch(ws, registry({"source": s3("gate/**/*.mp4")}).entries)
+    told = "gate: 2 object(s) left in the store: no file can have their names"
+    assert fetched.remarks == (told,)
+    assert here(ws) == {
+        "gate/2026-03-29T100000+0000.mp4",
+        "gate/2026-03-29T110000+0000.mp4/part.mp4",
+    }
+
+
+@pytest.mark.parametrize("name", ["a/../b.mp4", "a/./b.mp4", "a//b.mp4", "a\nb.mp4", "\udc80.mp4"])
+def test_no_such_key_becomes_a_path(name: str) -> None:
+    assert not stored._can_be_kept(name)
 
 
 def test_an_object_that_is_not_given_is_quarantined_and_asked_for_again(
@@ -217,18 +228,18 @@ def test_a_store_that_is_away_is_said_and_leaves_the_tables(
     cams = registry({"source": s3("*.mp4")})
     ingest(ws, cams)
     put("2026-03-29T110000+0200.mp4", make_clip("a.mp4"))
-    listed, asked = objects.listed, []
+    _copy = stored._copy
 
-    def away(remote: Any, folder: str) -> dict[str, Any]:
-        asked.append(folder)
-        if len(asked) > 1:
-            raise OSError("no route to host")
-        return listed(remote, folder)
-
-    def breaks(*_: Any) -> None:
+    def breaks(remote: Any, *_: Any) -> None:
         raise StoreAwayError("it broke off.")
 
-    monkeypatch.setattr(objects, "listed", away)
+    class Away:
+        """A store that was listed, and then is gone."""
+
+        def get_file_info(self, _: str) -> None:
+            raise OSError("no route to host")
+
+    monkeypatch.setattr(stored, "_copy", lambda _, one, stop: _copy(Away(), one, stop))
     monkeypatch.setattr(objects, "get", breaks)
     with pytest.raises(StoreAwayError, match="no route to host"):
         ingest(ws, cams)
@@ -238,7 +249,7 @@ def test_a_store_that_is_away_is_said_and_leaves_the_tables(
 
 def test_what_a_killed_copy_left_is_swept_away(ws: Workspace, s3, put: Put) -> None:
     put("2026-03-29T100000+0200.mp4")
-    folder = ws.root / "footage" / "gate"
+    folder = ws.root / "fetched" / "gate" / "bucket"
     folder.mkdir(parents=True)
     old, new = folder / ".a.mp4.x.part", folder / ".b.mp4.y.part"
     for part in (old, new):
@@ -248,14 +259,111 @@ def test_what_a_killed_copy_left_is_swept_away(ws: Workspace, s3, put: Put) -> N
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_a_reference_picture_takes_one_object(ws: Workspace, s3, put: Put, make_clip) -> None:
+def test_a_reference_picture_takes_as_many_objects_as_it_needs(
+    ws: Workspace, s3, put: Put, make_clip
+) -> None:
     from pipeline import reference
     from pipeline.errors import NotFoundError
 
     (camera,) = registry({"source": s3("*.mp4")}).entries
     with pytest.raises(NotFoundError, match=r"no footage of camera 'gate' at s3://bucket-"):
         reference.kept(ws, camera)
-    put("2026-03-29T100000+0200.mp4", make_clip("a.mp4"))
-    put("2026-03-29T110000+0200.mp4", make_clip("a.mp4"))
+    for hour, clip in ((9, b"no video"), (10, make_clip("a.mp4")), (11, make_clip("a.mp4"))):
+        put(f"2026-03-29T{hour:02}0000+0200.mp4", clip)
     assert reference.kept(ws, camera).is_file()
-    assert here(ws) == {"2026-03-29T100000+0200.mp4"}
+    assert here(ws) == {"2026-03-29T090000+0200.mp4", "2026-03-29T100000+0200.mp4"}
+
+
+def test_a_counted_day_stays_as_it_was_where_its_footage_is_archived(
+    ws: Workspace, s3, put: Put, make_clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its copies deleted, its objects in an archive, and the day asked for again."""
+    put("2026-03-29T100000+0200.mp4", make_clip("a.mp4"))
+    put("2026-03-29T110000+0200.mp4", make_clip("b.mp4", n=60))
+    cams, day = registry({"source": s3("*.mp4")}), dt.date(2026, 3, 29)
+    ingest(ws, cams)
+    counted(ws, day)
+    before = ws.clips("gate", day).read_bytes()
+    copy_of(ws, "2026-03-29T100000+0200.mp4").unlink()
+
+    def archived(*_: Any) -> None:
+        raise StoreAwayError("it is in the archive.")
+
+    monkeypatch.setattr(objects, "get", archived)
+    report = ingest(ws, cams, first_day=day, last_day=day)
+    assert report.remarks == ("gate: 1 clip(s) whose files are gone stay known (--forget)",)
+    assert ws.clips("gate", day).read_bytes() == before
+
+
+def test_what_may_be_listed_and_not_read_is_no_day_without_footage(
+    ws: Workspace, s3, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("2026-03-29T100000+0200.mp4")
+
+    def forbidden(*_: Any) -> None:
+        raise StoreAwayError("access is denied.")
+
+    monkeypatch.setattr(objects, "get", forbidden)
+    with pytest.raises(StoreAwayError, match=r"none of 1 object\(s\) is given: access is denied"):
+        ingest(ws, registry({"source": s3("*.mp4")}))
+
+
+def test_a_long_clip_behind_a_short_one_reaches_over_midnight(
+    ws: Workspace, s3, put: Put, make_clip
+) -> None:
+    """Until it is known that it does not."""
+    clip = make_clip("a.mp4")
+    for name in ("2026-03-28T200000+0000", "2026-03-28T223000+0000", "2026-03-29T100000+0000"):
+        put(f"{name}.mp4", clip)  # Berlin's midnight is 23:00 UTC
+    cams, day = registry({"source": s3("*.mp4")}), dt.date(2026, 3, 29)
+    ingest(ws, cams, first_day=day, last_day=day)
+    assert len(here(ws)) == 3
+    ingest(ws, cams)
+    for path in ws.root.rglob("2026-03-28*.mp4"):
+        path.unlink()
+    ingest(ws, cams, first_day=day, last_day=day)
+    assert here(ws) == {"2026-03-29T100000+0000.mp4"}
+
+
+def test_an_object_replaced_by_one_of_the_same_size_is_copied_anew(
+    ws: Workspace, s3, put: Put
+) -> None:
+    name = "2026-03-29T100000+0200.mp4"
+    entries = registry({"source": s3("*.mp4")}).entries
+    put(name, b"first")
+    stored.fetch(ws, entries)
+    os.utime(copy_of(ws, name), (1.7e9, 1.7e9))  # of a while ago
+    put(name, b"again")
+    stored.fetch(ws, entries)
+    assert copy_of(ws, name).read_bytes() == b"again"
+
+
+def test_footage_on_this_disk_is_never_written_to(ws: Workspace, s3, put: Put) -> None:
+    name = "2026-03-29T100000+0200.mp4"
+    original = ws.root / "footage" / "gate" / name
+    store.write_bytes(original, b"the original")
+    put(f"footage/gate/{name}", b"another")
+    entries = registry(
+        {"source": "footage/gate/*.mp4"},
+        {"source": s3("footage/gate/*.mp4"), "valid_from": dt.date(2026, 3, 29)},
+    ).entries
+    stored.fetch(ws, entries)
+    assert original.read_bytes() == b"the original"
+    assert len(files_of(ws, entries)) == 2
+
+
+@pytest.mark.parametrize("damage", [b"null", b"[1]", b'["../../a"]', b"{", b'{"a": 1}'])
+def test_a_damaged_listing_is_as_none(ws: Workspace, s3, damage: bytes) -> None:
+    (camera,) = registry({"source": s3("*.mp4")}).entries
+    store.write_bytes(stored._listing(ws, camera), damage)
+    assert stored.files_here_and_there(ws, [camera]) == []
+
+
+def test_a_narrowed_source_leaves_what_it_no_longer_asks_for(ws: Workspace, s3, put: Put) -> None:
+    for name in ("a/2026-03-29T100000+0000.mp4", "a/notes.txt", "b/2026-03-29T110000+0000.mp4"):
+        put(name)
+    stored.fetch(ws, registry({"source": s3("**")}).entries)
+    assert len(here(ws)) == 3
+    narrow = registry({"source": s3("a/*.mp4")}).entries
+    (file,) = files_of(ws, narrow)
+    assert file.path == copy_of(ws, "a/2026-03-29T100000+0000.mp4")
