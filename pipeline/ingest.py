@@ -132,7 +132,7 @@ def ingest(
         fetched = stored.fetch(ws, entries, first_day, last_day)
         remarks += fetched.remarks
         files = by_start([*files_of(ws, entries), *fetched.refused])
-        if not files:
+        if not files and not fetched.uris:
             remarks.append(f"{camera_id}: no file matches {asked_of(entries[-1])}")
         wanted = within(files, first_day, last_day)
         found, new = _verified(ws, camera_id, wanted, on_progress)

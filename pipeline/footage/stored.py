@@ -94,7 +94,7 @@ def fetch(
     if first_day is None and last_day is None:
         missing = [file for file in missing if uri_of(ws, file.path) not in known]
     reasons = copy(camera_id, [there[file.path] for file in missing])
-    if len(reasons) == len(there) > 0:  # may be listed, but not read
+    if not known and len(reasons) == len(there) > 0:  # may be listed, but not read
         raise StoreAwayError(
             f"{camera_id}: none of {len(there)} object(s) is given: {next(iter(reasons.values()))}"
         )

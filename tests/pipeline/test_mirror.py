@@ -75,6 +75,38 @@ def test_a_store_that_cannot_be_written_is_said(counted, s3, tmp_path):
             mirror.push(counted.ws, url)
 
 
+def test_a_publication_is_there_once_its_daily_vintage_is(counted, url, monkeypatch):
+    """Whoever reads in between sees hours and factors early, never a count without them."""
+    for day, at in (("2026-03-01", "2026-03-10"), ("2026-03-02", "2026-03-11")):
+        counted.count(day, 10)
+        counted.publish(f"{at}T00:00:00Z")
+    put, order = objects.put, []
+
+    def noted(remote, path, target):
+        order.append(path.relative_to(counted.ws.root / "features").as_posix())
+        put(remote, path, target)
+
+    monkeypatch.setattr(objects, "put", noted)
+    mirror.push(counted.ws, url)
+    names = [f"2026-03-{day}T000000.000000Z.parquet" for day in (10, 11)]
+    folders = ("vintages_hourly", "vintages_models", "vintages")
+    vintages = [f"{folder}/{name}" for name in names for folder in folders]
+    latest = [f"{name}.parquet" for name in ("hourly_truck_counts", "model_changes")]
+    expected = [*vintages, *latest, "daily_truck_counts.parquet"]
+    there = [name for name in expected if (counted.ws.root / "features" / name).is_file()]
+    assert order == there
+    assert {*names} == {name.rpartition("/")[2] for name in order if name.startswith("vintages/")}
+
+
+def test_what_is_no_vintage_does_not_stand_in_the_way(counted, tmp_path):
+    """Such as what a push that was killed left on a disk."""
+    url = (tmp_path / "bucket").as_uri()
+    counted.count("2026-03-01", 10)
+    counted.publish("2026-03-10T00:00:00Z")
+    store.write_bytes(tmp_path / "bucket/features/vintages/.2026-03-09.parquet.part", b"half")
+    assert mirror.push(counted.ws, url) == 1
+
+
 def test_features_go_along(counted, url):
     counted.count("2026-03-01", 10)
     counted.publish("2026-03-10T00:00:00Z")

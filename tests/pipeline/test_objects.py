@@ -152,3 +152,16 @@ def test_a_bucket_that_is_not_there_is_said_and_an_empty_folder_is_none(s3) -> N
         objects.reached(missing) as (remote, base),
     ):
         objects.listed(remote, base)
+
+
+def test_on_a_disk_nobody_sees_half_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"new")
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "b").write_bytes(b"old")
+    (tmp_path / "to" / ".b.part").mkdir()  # in the way of what is half written
+    with (
+        pytest.raises(StoreAwayError),
+        objects.reached((tmp_path / "to").as_uri()) as (remote, base),
+    ):
+        objects.put(remote, tmp_path / "a", f"{base}/b")
+    assert (tmp_path / "to" / "b").read_bytes() == b"old"

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import cameras, objects, schemas, store
 from pipeline.cameras import Registry
-from pipeline.errors import ConfigError, StoreAwayError
+from pipeline.errors import ConfigError, StoreAwayError, StoreError
 from pipeline.footage import stored
 from pipeline.footage.files import files_of, is_live
 from pipeline.ingest import ingest
@@ -367,3 +367,22 @@ def test_a_narrowed_source_leaves_what_it_no_longer_asks_for(ws: Workspace, s3, 
     narrow = registry({"source": s3("a/*.mp4")}).entries
     (file,) = files_of(ws, narrow)
     assert file.path == copy_of(ws, "a/2026-03-29T100000+0000.mp4")
+
+
+def test_a_disk_that_is_full_ends_the_other_copies_too(
+    ws: Workspace, s3, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hour in range(10, 13):
+        put(f"2026-03-29T{hour}0000+0200.mp4")
+    ended = []
+
+    def full(remote: Any, key: str, size: int, path: Path, at: Any, stop: Any) -> None:
+        if "T10" in key:
+            raise StoreError("the disk is full.")
+        ended.append(stop.wait(20))
+        raise StoreAwayError("ended early.")
+
+    monkeypatch.setattr(objects, "get", full)
+    with pytest.raises(StoreError, match="the disk is full"):
+        stored.fetch(ws, registry({"source": s3("*.mp4")}).entries)
+    assert ended == [True, True]
