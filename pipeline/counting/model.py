@@ -86,6 +86,10 @@ class ZoneDay:
         self.shape = shape
         self.hours = shape.size
         self.cv_sd = float(np.clip(dwell.log_se / dwell.cv / np.sqrt(2), 0.04, 0.35))
+        seen = np.bincount(cells.hour, weights=cells.seen, minlength=shape.size)
+        # A prior for rates: one stay without a truck, in the hours that were seen. A zone that was
+        # never seen empty would otherwise have any number of trucks.
+        self.calm = dwell.mean_s / cells.width_s * seen / max(float(seen.sum()), 1.0)
         self.free = np.ones(6, dtype=bool)
         self.free[5] = params.clump_sd > 0
         held = cells.positives + cells.negatives

@@ -17,7 +17,8 @@ from pipeline.counting.records import Floats
 class Pass:
     """One forward-backward pass with what learning needs from it.
 
-    float64[H] ``hour_trucks``; ``exposure``: cells by hour, occupied ones weighed by ``clump``;
+    float64[H] ``hour_trucks``; ``exposure``: cells by hour, occupied ones weighed by ``clump``, and
+    the prior's calm ones;
     ``positives``, ``negatives``: frames with a truck by their side of the threshold
     (``clear_``: without); ``score`` the
     log-posterior (up to a constant) and ``gradient`` float64[6] its slope on the working scale.
@@ -83,7 +84,7 @@ def _collect(work: Work, theta: Theta, stay: Floats, found: Expectation, own: sl
         found.arrivals[:, own],
         float(hour_trucks.sum()),
         hour_trucks,
-        outside + scale * np.bincount(held.group, weights=time, minlength=day.hours),
+        day.calm + outside + scale * np.bincount(held.group, weights=time, minlength=day.hours),
         stays,
         scale * float(np.sum(weight * day.cells.positives[held.cell])),
         scale * float(np.sum(weight * day.cells.negatives[held.cell])),
@@ -95,6 +96,7 @@ def _collect(work: Work, theta: Theta, stay: Floats, found: Expectation, own: sl
         np.zeros(6),
         scale * float(found.loglik[own].sum())
         - float(np.sum(theta.rate * outside)) * (1 - stay[0])
+        - float(np.sum(theta.rate * day.calm))
         + day.log_prior(theta, frames),
     )
     return replace(here, gradient=_gradient(day, theta, here))

@@ -121,3 +121,14 @@ def test_below_the_floor_is_insufficient() -> None:
     assert row.truck_count is None
     assert row.quality == "insufficient"
     assert "below 50%" in row.arithmetic[-2][0]
+
+
+def test_a_lorry_that_fills_all_of_a_short_clip_is_hardly_more_than_one() -> None:
+    """Rates of any height explain a zone that was never seen empty; a few stays' worth do not."""
+    scores = zone(np.ones(30, dtype=bool), 10.0)
+    (row,) = count_day([scores], [(0.0, 3.0)], [(0.0, 3.0)], hours(), JUDGE).movements
+    assert row.truck_count is not None
+    assert 0.9 <= row.truck_count <= 2.5
+    assert row.lo is not None
+    assert row.hi is not None
+    assert row.lo <= 1.0 < row.hi

@@ -139,8 +139,10 @@ def test_copies_of_counted_days_may_be_deleted(ws: Workspace, s3, put: Put, make
     assert known == ["2026-03-29T100000+0200.mp4", "2026-03-30T100000+0200.mp4"]
     ingest(ws, cams, first_day=dt.date(2026, 3, 29), last_day=dt.date(2026, 3, 29))
     assert here(ws) == {"2026-03-29T100000+0200.mp4", "2026-03-30T100000+0200.mp4"}
-    report = ingest(ws, cams, forget=True)  # of what a store has, nothing is gone
-    assert len(report.clips) == 2
+    copy_of(ws, "2026-03-29T100000+0200.mp4").unlink()
+    ingest(ws, cams, forget=True)  # of what a store has, nothing is gone
+    rows = store.read_table(ws.clips("gate", dt.date(2026, 3, 29)), schemas.CLIPS)
+    assert rows.num_rows == 1
 
 
 def test_a_clip_that_comes_late_is_copied_though_its_day_is_counted(
