@@ -92,7 +92,8 @@ def fetch(
     missing = _of_days(ws, missing, first_day, last_day)
     known = _read_for_counts(ws, camera_id, missing)
     if first_day is None and last_day is None:
-        missing = [file for file in missing if uri_of(ws, file.path) not in known]
+        asked = (f for f in missing if f.path.exists() or uri_of(ws, f.path) not in known)
+        missing = list(asked)  # what is here was replaced in the store since
     reasons = copy(camera_id, [there[file.path] for file in missing])
     if not known and len(reasons) == len(there) > 0:  # may be listed, but not read
         raise StoreAwayError(
@@ -101,7 +102,7 @@ def fetch(
     refused = (
         replace(file, refused=f"not copied: {reasons[file.path]}")
         for file in missing
-        if file.path in reasons and uri_of(ws, file.path) not in known
+        if file.path in reasons and uri_of(ws, file.path) not in known and not file.path.exists()
     )
     return Fetched(
         tuple(refused),

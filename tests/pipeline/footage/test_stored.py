@@ -341,6 +341,27 @@ def test_an_object_replaced_by_one_of_the_same_size_is_copied_anew(
     assert copy_of(ws, name).read_bytes() == b"again"
 
 
+def test_an_object_replaced_after_its_day_was_counted_is_copied_anew(
+    ws: Workspace, s3, put: Put, make_clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, cams = "2026-03-29T100000+0200.mp4", registry({"source": s3("*.mp4")})
+    put(name, make_clip("a.mp4"))
+    ingest(ws, cams)
+    counted(ws, dt.date(2026, 3, 29))
+    put(name, make_clip("b.mp4", n=60))
+    get = objects.get
+
+    def breaks(*_: Any) -> None:
+        raise StoreAwayError("it broke off.")
+
+    monkeypatch.setattr(objects, "get", breaks)
+    (clip,) = ingest(ws, cams).clips  # by the copy that is here
+    assert clip.frames_read == 50
+    monkeypatch.setattr(objects, "get", get)
+    (clip,) = ingest(ws, cams).clips
+    assert clip.frames_read == 60
+
+
 def test_footage_on_this_disk_is_never_written_to(ws: Workspace, s3, put: Put) -> None:
     name = "2026-03-29T100000+0200.mp4"
     original = ws.root / "footage" / "gate" / name
