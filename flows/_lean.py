@@ -1,5 +1,7 @@
 """``python -m flows._lean …``: a ``prefect`` command that lives for months without growing.
 
+As a server it also shows the workspace's reports.
+
 What Prefect's worker and server free lies between what they keep, so the C library can't give it
 back by itself; and what they drop in circles (each run's connections, with all their buffers) waits
 long for Python's last collection, for which a quarter more must be alive. A thread asks for both
@@ -47,9 +49,7 @@ def show_reports(folder: Path) -> None:
 
     def create_app(*args: Any, **knobs: Any) -> FastAPI:  # noqa: ANN401 - Prefect's
         app = make(*args, **knobs)
-        folder.mkdir(
-            parents=True, exist_ok=True
-        )  # else every answer before the first report is 500
+        folder.mkdir(parents=True, exist_ok=True)  # a folder that is not there is an error, no 404
         files = StaticFiles(directory=folder)
         app.router.routes.insert(0, Mount(f"/{REPORTS}", files))  # its pages take every path
         return app
