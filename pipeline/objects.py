@@ -1,8 +1,8 @@
 """Object stores by URL: ``s3://bucket/folder``, ``gs://…``, ``abfs://…``, ``file:///folder``.
 
 Credentials are the store's own environment (``AWS_ACCESS_KEY_ID`` and the like), read by pyarrow,
-never part of an address. Another server that speaks S3 is named behind a question mark:
-``s3://bucket/folder?scheme=http&endpoint_override=127.0.0.1:9000``.
+never part of an address. Another server that speaks S3 is named by ``AWS_ENDPOINT_URL`` or behind a
+question mark: ``s3://bucket/folder?scheme=http&endpoint_override=127.0.0.1:9000``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pipeline import store
 from pipeline.errors import InputError, StoreAwayError
 
 _STORES = ("s3", "gs", "gcs", "abfs", "abfss")
 _OPTIONS = ("region", "scheme", "endpoint_override", "allow_bucket_creation", "project_id")
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _TRIES = 3
 _CONNECT_S = 10.0
 _WRITABLE = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")  # RFC 3986
@@ -139,9 +140,14 @@ def reached(url: str) -> Iterator[tuple[Any, str]]:
 def _opened(url: str) -> tuple[Any, str]:
     from pyarrow import fs
 
-    remote, base = fs.FileSystem.from_uri(url)
+    address, _, query = url.partition("?")
+    options = dict(parse_qsl(query))
+    endpoint = next(filter(None, map(os.environ.get, _ENDPOINTS)), None)
+    if endpoint and address.startswith("s3:"):  # as Amazon's own tools know it
+        server = urlsplit(endpoint)
+        options = {"scheme": server.scheme, "endpoint_override": server.netloc} | options
+    remote, base = fs.FileSystem.from_uri(f"{address}?{urlencode(options)}")
     if isinstance(remote, fs.S3FileSystem):  # one that is silent is waited for a minute and a half
-        options = dict(parse_qsl(url.partition("?")[2]))
         remote = fs.S3FileSystem(
             region=remote.region,
             scheme=options.get("scheme"),

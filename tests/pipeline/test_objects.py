@@ -165,3 +165,19 @@ def test_on_a_disk_nobody_sees_half_a_file(tmp_path: Path) -> None:
     ):
         objects.put(remote, tmp_path / "a", f"{base}/b")
     assert (tmp_path / "to" / "b").read_bytes() == b"old"
+
+
+def test_another_server_may_be_named_by_the_environment(
+    s3, s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As Amazon's own tools know it; what the address names goes first."""
+    (tmp_path / "a").write_bytes(b"content")
+    with objects.reached(s3("x")) as (remote, base):
+        objects.put(remote, tmp_path / "a", f"{base}/a")
+    plain = s3("x").partition("?")[0]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{s3_server}")
+    with objects.reached(plain) as (remote, base):
+        assert list(objects.listed(remote, base)) == ["a"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with objects.reached(s3("x")) as (remote, base):
+        assert list(objects.listed(remote, base)) == ["a"]
