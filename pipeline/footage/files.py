@@ -91,9 +91,8 @@ def files_of(
     """
     found: dict[Path, FootageFile] = {}
     for camera in sorted(entries, key=lambda entry: entry.valid_from):
-        here = list(_matching(ws, camera))
-        absent = [path for path in (elsewhere or {}).get(camera, ()) if not path.exists()]
-        for path in here + absent:
+        absent = {path for path in (elsewhere or {}).get(camera, ()) if not path.exists()}
+        for path in [*_matching(ws, camera), *sorted(absent)]:
             started_at = clip_start(path.stem, camera)
             day = started_at and localtime.local_day(started_at, camera.timezone)
             if path in found and (day is None or day < camera.valid_from):
