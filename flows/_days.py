@@ -62,13 +62,8 @@ def work(
     _tell(kind, ws, told, counts, missing)
     # A backfill is handed over camera by camera, and each keeps its figures.
     which = kind if lasting or len(days) > 1 else f"{kind}-{next(iter(days))}"
-    _metrics.write(
-        ws,
-        which,
-        counts,
-        missing,
-        _backlog(ws, registry, model_id, dt.date.fromisoformat(told[-1])),
-    )
+    last = dt.date.fromisoformat(told[-1])
+    _metrics.write(ws, which, counts, missing, _backlog(ws, registry, model_id, last))
     _alerts.announce(ws, kind, missing, counts, drift)
     result = {"days": told, "published": published, "missing": missing, "counts": counts}
     return ending(result | {"audits": audits}, failed=failed)

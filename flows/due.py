@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pipeline.domain import Camera
     from pipeline.store import Workspace
 
+_STORES_AT_ONCE = 8
+
 
 def newest_closed_day(cameras: Iterable[Camera], now: dt.datetime) -> dt.date:
     """Return the newest local day that is over at ``now`` (aware) in every camera's time zone.
@@ -57,9 +59,6 @@ def cameras_of(registry: Registry, timezone: str | None = None) -> list[Camera]:
     """Return each camera as aimed now; with ``timezone``, only those that live in it."""
     newest = [registry.camera(camera_id) for camera_id in registry.ids]
     return [c for c in newest if timezone in (None, c.timezone)]
-
-
-_STORES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -163,12 +162,9 @@ def footage(ws: Workspace, registry: Registry, camera_id: str) -> dict[dt.date, 
     from pipeline.footage.stored import files_here_and_there
 
     found: dict[dt.date, list[Path]] = {}
-    entries = registry.entries_of(camera_id)
-    for file in files_here_and_there(ws, entries):
-        if file.started_at is not None:
-            day = localtime.local_day(file.started_at, file.camera.timezone)
-            if registry.camera(camera_id, day) is file.camera:
-                found.setdefault(day, []).append(file.path)
+    for file in files_here_and_there(ws, registry.entries_of(camera_id)):
+        if file.day and registry.camera(camera_id, file.day) is file.camera:
+            found.setdefault(file.day, []).append(file.path)
     return dict(sorted(found.items()))
 
 

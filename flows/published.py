@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.mirror import Chosen
+
+Command = Callable[..., Any]
 
 commands = click.Group()
 
@@ -65,30 +68,35 @@ def features(context: Context, movement: str | None, tickers: Path | None) -> tu
     return result, f"{rows} row(s): {path}"
 
 
+def _of_kinds(*kinds: str, **settings: Any) -> Callable[[Command], Command]:  # noqa: ANN401
+    """Add URL, ``--what`` of these kinds, and the camera-days of scores."""
+
+    def add(function: Command) -> Command:
+        what = click.option(
+            "--what",
+            "kinds",
+            type=click.Choice(kinds),
+            multiple=True,
+            help="What to copy; repeatable. Scores bring the clips tables they were made from.",
+            **settings,
+        )
+        return click.argument("url")(what(over_days(function)))
+
+    return add
+
+
 @command(commands, "push")
-@click.argument("url")
-@click.option(
-    "--what",
-    "kinds",
-    type=click.Choice(["published", "models", "scores"]),
-    multiple=True,
-    default=["published"],
-    show_default=True,
-    help="What to copy; repeatable. Scores bring the clips tables they were made from.",
-)
-@over_days
+@_of_kinds("published", "models", "scores", default=["published"], show_default=True)
 def push(
     context: Context,
     url: str,
     kinds: tuple[str, ...],
-    cameras: tuple[str, ...],
-    first: dt.date | None,
-    last: dt.date | None,
+    **days: Any,  # noqa: ANN401 - --camera, --from, --to
 ) -> tuple[Result, str]:
     """Copy what is published (or models, or scores) to an object store; once is enough."""
     from pipeline import mirror
 
-    chosen = _chosen(kinds, cameras, first, last)
+    chosen = _chosen(kinds, **days)
     result: Result = {"url": url}
     if "published" in kinds:
         result["new"] = mirror.push(context.ws, url)
@@ -100,28 +108,17 @@ def push(
 
 
 @command(commands, "pull")
-@click.argument("url")
-@click.option(
-    "--what",
-    "kinds",
-    type=click.Choice(["models", "scores"]),
-    multiple=True,
-    required=True,
-    help="What to copy; repeatable. Scores bring the clips tables they were made from.",
-)
-@over_days
+@_of_kinds("models", "scores", required=True)
 def pull(
     context: Context,
     url: str,
     kinds: tuple[str, ...],
-    cameras: tuple[str, ...],
-    first: dt.date | None,
-    last: dt.date | None,
+    **days: Any,  # noqa: ANN401 - --camera, --from, --to
 ) -> tuple[Result, str]:
     """Copy models or scores that `push` brought to an object store into this workspace."""
     from pipeline import mirror
 
-    chosen = _chosen(kinds, cameras, first, last)
+    chosen = _chosen(kinds, **days)
     result: Result = {"url": url}
     if "models" in kinds:
         result["models"] = mirror.pull_models(context.ws, url)

@@ -50,8 +50,7 @@ def check(url: str) -> None:
     """Refuse what is no object store's address, without repeating a secret in it.
 
     Raises:
-        InputError: an unknown kind of store, credentials within the address, or signs that an
-            address cannot hold.
+        InputError: an unknown kind of store, an unknown option, or credentials within the address.
     """
     scheme, _, rest = url.partition("://")
     if not (is_stored(url) or scheme == "file"):
@@ -77,7 +76,8 @@ def split(pattern: str) -> tuple[str, list[str]]:
     Wildcards are ``*``, ``**`` (any folders) and ``[…]``; a question mark begins the options.
 
     Raises:
-        InputError: as :func:`check`; a wildcard in the bucket's name, or no file is named.
+        InputError: as :func:`check`; a wildcard in the bucket's name, no file is named, or signs
+            that an address cannot hold.
 
     >>> split("s3://bucket/gate/*/*.mp4?region=eu-west-1")
     ('s3://bucket/gate?region=eu-west-1', ['*', '*.mp4'])

@@ -95,12 +95,8 @@ def _clips(ws: Workspace, camera: Camera) -> Iterator[Path]:
     held = stored.look(ws, camera)[0] if is_stored(camera) else []
     there = {one.path: one for one in held}
     for file in files_of(ws, [camera], {camera: list(there)}):
-        if file.refused:
+        if file.refused or (file.day and file.day < camera.valid_from):
             continue
-        if file.started_at is not None:
-            day = localtime.local_day(file.started_at, camera.timezone)
-            if day < camera.valid_from:
-                continue
         if not file.path.exists() and stored.copy(camera.id, [there[file.path]]):
             continue
         yield file.path

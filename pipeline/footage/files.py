@@ -23,7 +23,7 @@ UNPLACED_AT = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 """When a clip starts whose name does not tell."""
 NAMED_WITHIN = dt.timedelta(seconds=5)  # how far a recording's name may be from its true start
 
-_LONGEST = dt.timedelta(days=1)  # no clip reaches further
+LONGEST = dt.timedelta(days=1)  # no clip reaches further
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class FootageFile:
     camera: Camera
     started_at: dt.datetime | None
     refused: str = ""
+
+    @property
+    def day(self) -> dt.date | None:
+        """The camera-local day on which it begins, where its name tells."""
+        return self.started_at and localtime.local_day(self.started_at, self.camera.timezone)
 
 
 def clip_start(stem: str, camera: Camera) -> dt.datetime | None:
@@ -93,12 +98,10 @@ def files_of(
     for camera in sorted(entries, key=lambda entry: entry.valid_from):
         absent = {path for path in (elsewhere or {}).get(camera, ()) if not path.exists()}
         for path in [*_matching(ws, camera), *sorted(absent)]:
-            started_at = clip_start(path.stem, camera)
-            day = started_at and localtime.local_day(started_at, camera.timezone)
-            if path in found and (day is None or day < camera.valid_from):
-                continue
             refused = "" if path in absent else _refused(path, _fixed_part(ws, camera))
-            found[path] = FootageFile(path, camera, started_at, refused)
+            file = FootageFile(path, camera, clip_start(path.stem, camera), refused)
+            if path not in found or (file.day or dt.date.min) >= camera.valid_from:
+                found[path] = file
     return by_start(found.values())
 
 
@@ -135,7 +138,7 @@ def pattern_of(camera: Camera) -> str:
     """Return where a camera's files lie; a live address may hold a password and is never shown."""
     if is_stored(camera):
         _, parts = objects.split(camera.source)
-        return "/".join((glob.escape(_copies_of(camera)), *parts))
+        return "/".join((_copies_of(camera), *parts))
     return f"footage/{camera.id}/**/*" if is_live(camera) else camera.source
 
 
@@ -193,13 +196,9 @@ def within(
     before: list[FootageFile] = []
     kept: list[FootageFile] = []
     for file in files:
-        if file.started_at is None:
-            kept.append(file)
-            continue
-        day = localtime.local_day(file.started_at, file.camera.timezone)
-        if first_day is not None and day < first_day:
+        if file.day and first_day and file.day < first_day:
             before = [one for one in before if _reaches(one, first_day)] + [file]
-        elif last_day is None or day <= last_day:
+        elif not file.day or last_day is None or file.day <= last_day:
             kept.append(file)
     return before + kept
 
@@ -207,7 +206,7 @@ def within(
 def _reaches(file: FootageFile, day: dt.date) -> bool:
     """Tell whether a file from shortly before a local day reaches into it, by its header."""
     start = localtime.day_bounds(day, file.camera.timezone)[0]
-    if file.started_at is None or file.refused or start - file.started_at > _LONGEST:
+    if file.started_at is None or file.refused or start - file.started_at > LONGEST:
         return False
     try:
         duration_s = probe(file.path).duration_s

@@ -20,17 +20,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import localtime, objects, schemas, store
+from pipeline import localtime, objects, store
+from pipeline.daily import clip_rows
 from pipeline.domain import Camera
 from pipeline.errors import NotFoundError, StoreAwayError, StoreError
-from pipeline.footage.files import UNPLACED_AT, FootageFile, files_of, folder_of, is_stored, uri_of
+from pipeline.footage.files import LONGEST, FootageFile, files_of, folder_of, is_stored, uri_of
 from pipeline.progress import track
 
 if TYPE_CHECKING:
     from pipeline.store import Workspace
 
 _WORKERS = 4
-_LONGEST = dt.timedelta(days=1)  # no clip reaches further
 _GIVEN_UP_S = 3600.0
 _LONGEST_NAME = 200  # bytes; a disk takes 255, with what a half-written file's name has besides
 
@@ -89,11 +89,17 @@ def fetch(
     there = {one.path: one for found, _ in looked.values() for one in found}
     files = files_of(ws, entries, {entry: [o.path for o in f] for entry, (f, _) in looked.items()})
     missing = [file for file in files if file.path in there and not there[file.path].is_here]
-    missing = _of_days(ws, missing, first_day, last_day)
-    known = _read_for_counts(ws, camera_id, missing)
-    if first_day is None and last_day is None:
-        asked = (f for f in missing if f.path.exists() or uri_of(ws, f.path) not in known)
-        missing = list(asked)  # what is here was replaced in the store since
+    missing = [file for file in missing if _may_touch(file, first_day, last_day)]
+    read = _read(ws, camera_id, missing)
+    uris = {file.path: uri_of(ws, file.path) for file in missing}
+    if first_day is not None:
+        midnight = localtime.day_bounds(first_day, entries[-1].timezone)[0]
+        over = {u for u, row in read.items() if _end(row) <= midnight and row["day"] < first_day}
+        missing = [file for file in missing if uris[file.path] not in over]
+    counted = {*ws.days("counts", camera_id)}
+    known = {uri for uri, row in read.items() if row["day"] in counted}
+    if first_day is None and last_day is None:  # a copy that is here was replaced there since
+        missing = [f for f in missing if f.path.exists() or uris[f.path] not in known]
     reasons = copy(camera_id, [there[file.path] for file in missing])
     if not known and len(reasons) == len(there) > 0:  # may be listed, but not read
         raise StoreAwayError(
@@ -102,7 +108,7 @@ def fetch(
     refused = (
         replace(file, refused=f"not copied: {reasons[file.path]}")
         for file in missing
-        if file.path in reasons and uri_of(ws, file.path) not in known and not file.path.exists()
+        if file.path in reasons and uris[file.path] not in known and not file.path.exists()
     )
     return Fetched(
         tuple(refused),
@@ -163,50 +169,26 @@ def _can_be_kept(name: str) -> bool:
     )
 
 
-def _of_days(
-    ws: Workspace, files: Sequence[FootageFile], first_day: dt.date | None, last_day: dt.date | None
-) -> list[FootageFile]:
-    """Keep what begins on these days or tells no day, and what may reach into the first of them."""
-    kept = []
-    for file in files:
-        day = _day(file)
-        if day is not None and first_day is not None and day < first_day:
-            if _may_reach(ws, file, day, first_day):
-                kept.append(file)
-        elif day is None or last_day is None or day <= last_day:
-            kept.append(file)
-    return kept
+def _may_touch(file: FootageFile, first_day: dt.date | None, last_day: dt.date | None) -> bool:
+    """Tell whether a file begins on these days, may reach into the first, or tells no day."""
+    if file.day is None or file.started_at is None:
+        return True
+    if first_day is not None and file.day < first_day:
+        midnight = localtime.day_bounds(first_day, file.camera.timezone)[0]
+        return midnight - file.started_at <= LONGEST
+    return last_day is None or file.day <= last_day
 
 
-def _may_reach(ws: Workspace, file: FootageFile, day: dt.date, first_day: dt.date) -> bool:
-    """Tell whether a file of an earlier day may reach into a day; its clip, once known, says."""
-    midnight = localtime.day_bounds(first_day, file.camera.timezone)[0]
-    starts = file.started_at or UNPLACED_AT
-    if midnight - starts > _LONGEST:
-        return False
-    known = [row for row in _rows(ws, file.camera.id, day) if row["uri"] == uri_of(ws, file.path)]
-    read = [row for row in known if row["content_hash"]]
-    ends = [row["started_at"] + dt.timedelta(seconds=row["duration_s"]) for row in read]
-    return not ends or max(ends) > midnight
+def _read(ws: Workspace, camera_id: str, files: Sequence[FootageFile]) -> dict[str, dict[str, Any]]:
+    """Return what was read before, of the days on which these begin: clips by uri, with ``day``."""
+    days = {file.day for file in files if file.day}
+    rows = ({**row, "day": day} for day in days for row in clip_rows(ws, camera_id, day))
+    return {row["uri"]: row for row in rows if row["content_hash"]}
 
 
-def _read_for_counts(ws: Workspace, camera_id: str, files: Sequence[FootageFile]) -> set[str]:
-    """Return the footage that was read for counted days, of the days on which these begin."""
-    days = {_day(file) for file in files} & {*ws.days("counts", camera_id)}
-    rows = (row for day in days if day is not None for row in _rows(ws, camera_id, day))
-    return {row["uri"] for row in rows if row["content_hash"]}
-
-
-def _day(file: FootageFile) -> dt.date | None:
-    return file.started_at and localtime.local_day(file.started_at, file.camera.timezone)
-
-
-def _rows(ws: Workspace, camera_id: str, day: dt.date) -> list[dict[str, Any]]:
-    path = ws.clips(camera_id, day)
-    if not path.is_file():
-        return []
-    columns = ["uri", "content_hash", "started_at", "duration_s"]
-    return list(store.read_table(path, schemas.CLIPS).select(columns).to_pylist())
+def _end(row: dict[str, Any]) -> dt.datetime:
+    end: dt.datetime = row["started_at"] + dt.timedelta(seconds=row["duration_s"])
+    return end
 
 
 def _sweep(folder: Path) -> None:
