@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import localtime, store
+from pipeline import store
 from pipeline.errors import FootageError, NotFoundError
 
 if TYPE_CHECKING:

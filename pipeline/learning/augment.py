@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from pipeline.learning import trivial
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -26,7 +28,8 @@ class Augment:
     contrast and colour; ``paint`` turns hues, which repaints vehicles but no grey road; ``dusk``
     darkens, tints and adds grain; ``rain`` draws streaks; ``glare`` adds headlights' glow; ``blur``
     and ``noise`` soften and grain; ``erase`` blanks a square; ``between`` is how much the light may
-    differ between crop and background.
+    differ between crop and background; ``trivial`` is the share of batches that get changes of any
+    kind and strength, one to a picture, in place of those of geometry, light and grain.
     """
 
     flip: bool = False
@@ -43,6 +46,7 @@ class Augment:
     noise: float = 0.0
     erase: float = 0.0
     between: float = 0.0
+    trivial: float = 0.0
 
     def __call__(self, pixels: Tensor, mirrored: Tensor | None = None) -> Tensor:
         """Return changed copies of ``uint8[n, c, h, w]`` as ``float32`` in 0-1.
@@ -59,6 +63,8 @@ class Augment:
             pixels = shifted(pixels, self.shift_px)
         if replace(self, flip=False, shift_px=0) == Augment():
             return pixels
+        if self.trivial and float(torch.rand(())) < self.trivial:
+            return erased(trivial.changed(pixels).float().mul_(1 / 255), self.erase)
         x = pixels.float().mul_(1 / 255)
         if self.turn_deg or self.zoom or self.slide:
             moved = _chosen(x, 0.6)  # the dearest change of all, so not for every picture

@@ -220,15 +220,21 @@ class _Run:
             x, target = mixed(x, target, options.mixup)
         if options.cutmix and float(torch.rand(())) < options.cutmix:
             x, target = pieced(x, target)
+        turns = float(options.turns or 0.0) if getattr(self.net, "tells_turns", False) else 0.0
+        if turns:
+            x, quarters = with_turned(x)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half_precision(self.device)):
-            logits = self.shared(x)
+            said = self.shared(x)
+        logits = said[: len(rows), 0] if said.ndim > 1 else said
         losses = loss(logits, target, options)
         if options.balance == "weights":
             weight = weight * class_weights(self.lesson.target)[(target > 0.5).long()]
         # Processes average their gradients, so each brings its share of the batch's mean so often.
         own = (losses * weight).sum() * ranks.count()
         mean = own / ranks.summed(weight.sum()).clamp_min(1e-6)
+        if turns:
+            mean = mean + turns * F.cross_entropy(said[:, 1:], quarters)
         if options.l1:
             mean = mean + options.l1 * sum(p.abs().sum() for p in self.net.parameters())
         self.optimiser.zero_grad(set_to_none=True)
@@ -434,6 +440,21 @@ def pieced(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     other = torch.randperm(n, device=x.device)
     share = box.float().mean(dim=(1, 2, 3))
     return torch.where(box, x[other], x), torch.lerp(target, target[other], share)
+
+
+def with_turned(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Append a third of the pictures again, turned by one to three quarters (oblong ones by two).
+
+    Also return by how many each was turned, ``int64``: a second question, whose answer needs no
+    labels (Gidaris et al. 2018).
+    """
+    n, _, height, width = x.shape
+    again = torch.randperm(n)[: n // 3]
+    by = torch.randint(1, 4, again.shape) if height == width else torch.full_like(again, 2)
+    groups = ((quarters, again[by == quarters].to(x.device)) for quarters in (1, 2, 3))
+    parts = [torch.rot90(x[rows], k, (2, 3)) for k, rows in groups if len(rows)]
+    quarters = torch.cat([torch.zeros(n, dtype=torch.long), by.sort().values])
+    return torch.cat([x, *parts]), quarters.to(x.device)
 
 
 def drawn_order(target: Tensor, balance: str | None, eager: Tensor | None = None) -> Tensor:

@@ -29,8 +29,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "size", "early_stopping"), (1, math.inf)),
     **dict.fromkeys(("seed", "rounds", "self_training"), (0, math.inf)),
     "batch_size": (2, math.inf),  # batch norm needs two
-    **dict.fromkeys(("learning_rate", "minutes", "finish"), (_SOME, math.inf)),
-    **dict.fromkeys(("weight_decay", "l1", "mixup", "augment"), (0.0, math.inf)),
+    **dict.fromkeys(("learning_rate", "minutes", "finish", "widen"), (_SOME, math.inf)),
+    **dict.fromkeys(("weight_decay", "l1", "mixup", "augment", "turns"), (0.0, math.inf)),
     **dict.fromkeys(("cutmix", "ema", "thaw", "trust"), (0.0, 1.0)),
     **dict.fromkeys(("dropout", "label_smoothing", "warm_up", "momentum", "refit"), (0.0, _MOST)),
 }
@@ -76,6 +76,9 @@ class TrainOptions:
     label_smoothing: float | None = _knob(None, "how far labels are moved from 0 and 1")
     mixup: float = _knob(0.0, "Beta parameter of mixup; 0 is off")
     cutmix: float | None = _knob(None, "share of steps in which pictures get a piece of another")
+    turns: float | None = _knob(
+        None, "whitened: weight of a second question, by how many quarters a picture was turned"
+    )
     balance: str | None = _knob(
         None,
         "half of each class; the same, by size where there is no truck; or class weights",
@@ -86,6 +89,7 @@ class TrainOptions:
     early_stopping: int | None = _knob(None, "epochs without a better validation loss to stop at")
     batch_norm: bool = _knob(False, "batch normalisation in the networks where it is an option")
     dropout: float | None = _knob(None, "dropout before the last layer")
+    widen: float | None = _knob(None, "whitened: channels, in multiples of 64, 128 and 256")
     activation: str = _knob("relu", "non-linearity of our own networks", ACTIVATIONS)
     pooling: str = _knob("max", "how our own networks shrink their maps", POOLINGS)
     padding: str = _knob("valid", "padding of the reference network", PADDINGS)

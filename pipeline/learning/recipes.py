@@ -21,10 +21,12 @@ _COMMON: dict[str, Any] = {
     "weight_decay": 0.02,
     "label_smoothing": 0.05,
     "cutmix": 0.0,
+    "turns": 0.0,
     "balance": "none",
     "augment": 1.0,
     "ema": 0.1,
     "dropout": 0.1,
+    "widen": 1.0,
     "learning_rate": 2e-3,
     "batch_size": 64,
     "background": False,
@@ -55,7 +57,10 @@ _RECIPES: dict[Kind, dict[str, Any]] = {
         "learning_rate": 0.01,
         "weight_decay": 0.05,
         "batch_size": 250,
-        "refit": 0.6,
+        "turns": 0.3,
+        "widen": 1.5,
+        "refit": 0.7,
+        "minutes": 52.0,
     },
     "photograph": {
         **_WHITENED,
@@ -144,6 +149,7 @@ def augmentation(kind: Kind, strength: float) -> Augment:
             zoom=0.1 * s,
             light=0.4 * s,
             erase=0.8 * s,
+            trivial=min(0.5 * s, 1.0),
         )
     if kind == "photograph":
         return Augment(
@@ -181,7 +187,7 @@ def views(kind: Kind) -> tuple[str, ...]:
 def _epochs(kind: Kind, n: int) -> int:
     """Return epochs so that small sets get enough steps and large ones end in time."""
     if kind == "thumbnail":
-        return max(8, min(200, 900_000 // max(n, 1)))
+        return max(8, min(200, 1_200_000 // max(n, 1)))
     return max(6, min(60, 24_000 // max(n, 1)))
 
 
@@ -191,6 +197,8 @@ def _other_network(kind: Kind) -> dict[str, Any]:
     return {
         **plain,
         "cutmix": 0.0,
+        "turns": 0.0,
+        "widen": 1.0,
         "weight_decay": 0.02,
         "batch_size": 128 if kind == "thumbnail" else 64,
     }

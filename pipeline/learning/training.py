@@ -245,6 +245,8 @@ def spec_of(labelled: Labelled, options: TrainOptions) -> NetSpec:
         pooling=options.pooling,
         padding=options.padding,
         init=options.init,
+        widen=float(options.widen or 1.0),
+        turns=bool(options.turns),
     )
 
 

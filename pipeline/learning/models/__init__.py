@@ -42,9 +42,11 @@ def build(arch: str, spec: NetSpec, *, imagenet: bool = False) -> TruckNet:
     ``imagenet`` starts a torchvision network from its published weights (a download).
 
     Raises:
-        InputError: no such architecture, the pictures are too small for it, or it has no published
-            weights.
+        InputError: no such architecture, the pictures are too small for it, it has no published
+            weights, or it does not tell turns.
     """
+    if spec.turns and arch != "whitened":
+        raise InputError(f"arch {arch} does not tell turns.", "Leave out --turns.")
     if arch in ZOO:
         return TruckNet(spec.channels, zoo_net(arch, spec, imagenet=imagenet))
     if arch not in _OURS:

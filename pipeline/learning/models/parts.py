@@ -23,7 +23,10 @@ MONOTONE = ("relu", "leaky_relu", "tanh", "sigmoid")
 
 @dataclass(frozen=True)
 class NetSpec:
-    """Input shape and options of a network; sizes in pixels."""
+    """Input shape and options of a network; sizes in pixels.
+
+    With ``turns`` a network that learns also says by how many quarters a picture was turned.
+    """
 
     channels: int = 3
     height: int = 335
@@ -34,6 +37,8 @@ class NetSpec:
     pooling: str = "max"
     padding: str = "valid"
     init: str = "kaiming"
+    widen: float = 1.0
+    turns: bool = False
 
 
 class TruckNet(nn.Module):
@@ -49,12 +54,21 @@ class TruckNet(nn.Module):
         self.body = body
         self.views = views
 
+    @property
+    def tells_turns(self) -> bool:
+        """Whether it also says, while it learns, by how many quarters a picture was turned."""
+        return getattr(self.body, "turns", None) is not None
+
     def forward(self, pictures: Tensor) -> Tensor:
-        """Map pictures ``[n, c, h, w]`` (uint8, or float 0-1) to logits ``float32[n]``."""
+        """Map pictures ``[n, c, h, w]`` (uint8, or float 0-1) to logits ``float32[n]``.
+
+        While it learns, a network that tells turns returns ``float32[n, 5]``: the logit, then one
+        for 0 to 3 quarters each.
+        """
         x = prepared(pictures, self.channels)
         if self.training or not self.views:
-            logits: Tensor = self.body(x)
-            return logits.flatten().float()
+            said = cast(Tensor, self.body(x)).float()
+            return said.flatten() if said.shape[1] == 1 else said
         looks = [x]
         if "shift" in self.views:
             padded = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")

@@ -22,11 +22,12 @@ SMALLEST = 9  # pixels a side that patches and three poolings leave something of
 
 
 class WhitenedNet(nn.Module):
-    """Whitening layer, three convolution groups, global max pool, scaled linear head."""
+    """Whitening layer, three convolution groups, global max pool, scaled linear head.
 
-    def __init__(
-        self, spec: NetSpec, widths: tuple[int, int, int] = WIDTHS, depth: int = DEPTH
-    ) -> None:
+    ``spec.widen`` multiplies the channels of the groups (Zagoruyko & Komodakis 2016).
+    """
+
+    def __init__(self, spec: NetSpec) -> None:
         super().__init__()
         if min(spec.height, spec.width) < SMALLEST:
             raise InputError(
@@ -37,18 +38,23 @@ class WhitenedNet(nn.Module):
         self.white = nn.Conv2d(spec.channels, 2 * directions, 2, bias=True)
         self.white.weight.requires_grad_(False)
         groups, before = [], 2 * directions
-        for width in widths:
-            groups.append(ConvGroup(before, width, depth))
+        for width in (max(1, round(width * spec.widen)) for width in WIDTHS):
+            groups.append(ConvGroup(before, width, DEPTH))
             before = width
         self.groups = nn.Sequential(*groups)
         self.drop = nn.Dropout(spec.dropout)
+        self.turns = nn.Linear(before, 4) if spec.turns else None
         self.head = nn.Linear(before, 1, bias=False)
         self.bend = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[n, c, h, w]`` to logits ``[n, 1]``."""
+        """Map ``[n, c, h, w]`` to logits ``[n, 1]``, or ``[n, 5]``: see :class:`TruckNet`."""
         maps = self.groups(self.bend(self.white(x)))
-        return cast(Tensor, self.head(self.drop(maps.amax(dim=(2, 3))))) / 4.0
+        seen = self.drop(maps.amax(dim=(2, 3)))
+        said = cast(Tensor, self.head(seen))
+        if self.turns is not None and self.training:
+            said = torch.cat([said, self.turns(seen)], dim=1)
+        return said / 4.0
 
 
 class ConvGroup(nn.Module):
@@ -57,7 +63,7 @@ class ConvGroup(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, depth: int) -> None:
         super().__init__()
         self.first = _near_identity(channels_in, channels_out)
-        self.pool = nn.MaxPool2d(2)
+        self.pool = nn.MaxPool2d(2, ceil_mode=True)  # an odd last row counts, too
         self.norms = nn.ModuleList(_norm(channels_out) for _ in range(depth))
         self.more = nn.ModuleList(
             _near_identity(channels_out, channels_out) for _ in range(depth - 1)
@@ -65,7 +71,7 @@ class ConvGroup(nn.Module):
         self.bend = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[n, channels_in, h, w]`` to ``[n, channels_out, h // 2, w // 2]``."""
+        """Map ``[n, channels_in, h, w]`` to ``[n, channels_out, ⌈h ÷ 2⌉, ⌈w ÷ 2⌉]``."""
         x = self.bend(self.norms[0](self.pool(self.first(x))))
         before = x
         for i, (conv, norm) in enumerate(zip(self.more, list(self.norms)[1:], strict=True)):

@@ -1,11 +1,13 @@
 """The pieces of the training loop, one by one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from pipeline.errors import ModelError, NotFoundError
-from pipeline.learning import augment, fitting, recipes
+from pipeline.learning import augment, fitting, recipes, trivial
 from pipeline.learning.augment import Augment
 from pipeline.learning.fitting import class_weights, drawn_order, pieced, scheduled, within
 from pipeline.learning.models import NetSpec, build
@@ -69,6 +71,47 @@ def test_cutmix_is_applied_in_its_share_of_steps(monkeypatch):
         assert least <= len(calls) <= most
 
 
+def test_turned_pictures_are_told_by_how_many_quarters():
+    """Nine pictures of which each is known by its corner: three come again, turned."""
+    x = torch.zeros(9, 1, 2, 2)
+    x[:, 0, 0, 0] = torch.arange(1.0, 10.0)
+    torch.manual_seed(3)
+
+    both, quarters = fitting.with_turned(x)
+
+    assert torch.equal(both[:9], x)
+    assert quarters[:9].tolist() == [0] * 9
+    assert both[9:].amax(dim=(1, 2, 3)).unique().numel() == len(both) - 9 == 3
+    # Against the clock the upper left corner goes to the lower left, the lower right, the upper
+    # right.
+    corners = {1: (1, 0), 2: (1, 1), 3: (0, 1)}
+    for picture, by in zip(both[9:, 0], quarters[9:].tolist(), strict=True):
+        assert picture[corners[by]] == picture.max()
+    _, oblong = fitting.with_turned(torch.zeros(9, 1, 2, 3))
+    assert oblong.tolist() == [0] * 9 + [2] * 3
+
+
+def test_a_network_learns_which_way_is_up():
+    """Sky above road: asked by how far they were turned, it can tell pictures it never saw."""
+    pixels = torch.randint(0, 60, (96, 3, 16, 16), dtype=torch.uint8)
+    pixels[:, :, :8] += 150
+    lesson = fitting.Lesson(pixels[:64], torch.arange(64) % 2 * 1.0, torch.ones(64))
+    asked = TrainOptions(epochs=8, batch_size=32, ema=0.0, cutmix=0.0, widen=0.25)
+    options = recipes.resolve(asked, "thumbnail", 64)
+    torch.manual_seed(1)
+    net = build("whitened", NetSpec(3, 16, 16, widen=0.25, turns=True))
+
+    fitting.fit(net, lesson, options, Augment(flip=True), seed=0)
+
+    new, by = fitting.with_turned(pixels[64:])
+    told = net.train()(new)[:, 1:].argmax(dim=1)
+    assert (told == by).float().mean() > 0.9
+    torch.manual_seed(1)
+    deaf = build("whitened", NetSpec(3, 16, 16, widen=0.25, turns=True))
+    fitting.fit(deaf, lesson, replace(options, turns=0.0), Augment(flip=True), seed=0)
+    assert (deaf.train()(new)[:, 1:].argmax(dim=1) == by).float().mean() < 0.9
+
+
 def test_schedules_rise_and_fall():
     def rates(schedule):
         options = TrainOptions(schedule=schedule, learning_rate=1.0, warm_up=0.1)
@@ -88,6 +131,54 @@ def test_epochs_shrink_to_the_time_there_is():
     assert within(100, 1, 570.0, 30.0) == 20
     assert within(10, 1, 570.0, 30.0) == 10
     assert within(10, 1, -6600.0, 7200.0) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "strength", "grey", "becomes"),
+    [
+        ("posterize", 0.0, 200, 200),
+        ("posterize", -1.0, 255, 0b11100000),
+        ("solarize", 0.0, 200, 200),
+        ("solarize", 0.5, 127, 127),  # only what is brighter than half is turned round
+        ("solarize", 0.5, 128, 127),
+        ("adjust_brightness", 1.0, 100, 190),
+        ("adjust_brightness", -1.0, 100, 10),
+        ("adjust_contrast", 1.0, 100, 100),  # a flat picture has none
+        ("adjust_saturation", -1.0, 100, 99),  # 0.2989 + 0.587 + 0.114 of it, cut to a whole
+    ],
+)
+def test_changes_of_any_strength_by_hand(change, strength, grey, becomes):
+    flat = torch.full((2, 3, 8, 8), grey, dtype=torch.uint8)
+
+    changed = trivial.CHANGES[change](flat, strength)
+
+    assert changed.dtype == torch.uint8
+    assert changed.unique().tolist() == [becomes]
+
+
+def test_each_picture_gets_one_change_of_thirteen():
+    """A flat grey 250 is told apart by brightness, posterising and solarising at least."""
+    ramp = torch.arange(0, 256, 4, dtype=torch.uint8).reshape(1, 1, 8, 8).expand(2600, 3, 8, 8)
+    torch.manual_seed(0)
+
+    changed = trivial.changed(ramp)
+
+    assert (changed.shape, changed.dtype) == (ramp.shape, ramp.dtype)
+    kept = (changed == ramp).flatten(1).all(dim=1).float().mean()
+    # One in thirteen by intent; equalising and stretching leave this ramp nearly as it is, and
+    # a grey has no saturation: at most four in thirteen.
+    assert 0.06 < kept < 4 / 13 + 0.03
+    assert len({picture.numpy().tobytes() for picture in changed}) >= 15
+
+
+def test_batches_are_changed_either_way(monkeypatch):
+    calls = []
+    monkeypatch.setattr(trivial, "changed", lambda x: calls.append(1) or x)
+    pixels = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    torch.manual_seed(0)
+    for _ in range(200):
+        recipes.augmentation("thumbnail", 1.0)(pixels)
+    assert 80 < len(calls) < 120
 
 
 def test_no_augmentation_changes_nothing():
@@ -201,6 +292,10 @@ def test_another_network_gets_larger_photographs_and_none_of_the_recipe_s_own_tr
     ]
     assert recipes.side("thumbnail", "resnet18") is None
     assert recipes.resolve(TrainOptions(), "photograph", 1000).cutmix == 0.5
+    auto = recipes.resolve(TrainOptions(), "thumbnail", 10_000)
+    assert (auto.epochs, auto.widen, auto.turns) == (120, 1.5, 0.3)
+    other = recipes.resolve(TrainOptions(arch="resnet18"), "thumbnail", 10_000)
+    assert (other.widen, other.turns) == (1.0, 0.0)
     other = recipes.resolve(TrainOptions(arch="resnet18"), "photograph", 1000)
     assert (other.cutmix, other.optimiser, other.epochs) == (0.0, "adamw", 100)
     footage = recipes.resolve(TrainOptions(), "footage", 1000)

@@ -72,6 +72,32 @@ def test_own_networks_take_three_or_six_channels(arch, channels):
     assert net(torch.zeros(2, channels, 32, 40, dtype=torch.uint8)).shape == (2,)
 
 
+def test_a_wider_whitened_network_has_as_many_parameters_as_counted_by_hand():
+    """24×3×2×2 + 24; 3×3 kernels 24→w, w→w, w→2w, 2w→2w, 2w→4w, 4w→4w; norms 2×2 each; 4w."""
+
+    def by_hand(w):
+        kernels = 24 * w + w * w + w * 2 * w + 4 * w * w + 2 * w * 4 * w + 16 * w * w
+        return 312 + 9 * kernels + 4 * (w + 2 * w + 4 * w) + 4 * w
+
+    def count(**spec):
+        net = build("whitened", NetSpec(channels=3, height=32, width=32, **spec))
+        return sum(p.numel() for p in net.parameters())
+
+    assert count() == by_hand(64) == 1_158_968
+    assert count(widen=1.5) == by_hand(96)
+    assert count(widen=1.5, turns=True) == by_hand(96) + 384 * 4 + 4
+
+
+def test_turns_are_told_only_while_a_network_learns():
+    net = build("whitened", NetSpec(channels=3, height=16, width=16, turns=True))
+    pixels = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+
+    assert net.train()(pixels).shape == (2, 5)
+    assert net.eval()(pixels).shape == (2,)
+    with pytest.raises(InputError, match="arch residual does not tell turns"):
+        build("residual", NetSpec(channels=3, height=16, width=16, turns=True))
+
+
 def test_the_residual_network_keeps_detail_for_its_first_pair():
     """96×64 → 48×32 for stem and first pair, then 24×16, 12×8, 6×4; bias only in the head."""
     stem, first = 6 * 16 * 9, 2 * 16 * 16 * 9
