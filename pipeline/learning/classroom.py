@@ -85,6 +85,13 @@ class Classroom:
         minutes: float | None = None,
     ) -> tuple[TruckNet, Fit]:
         """Teach one network, in at most ``minutes`` where given."""
+        net, result = self._taught(course, validation, minutes)
+        net.views = recipes.views(self.kind)  # not before: they make a validation loss dear
+        return net, result
+
+    def _taught(
+        self, course: Course, validation: Lesson | None, minutes: float | None
+    ) -> tuple[TruckNet, Fit]:
         ranks.gathered(self, course, minutes)
         seed = self.options.seed * 101 + course.seed
         net = self._fresh(course.lesson, seed)
@@ -120,7 +127,6 @@ class Classroom:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = build(self.options.arch, self.spec, imagenet=weights == "imagenet")
-        net.views = recipes.views(self.kind)
         if weights and weights != "imagenet":
             checkpoints.start_from(self.ws, net, weights)
         elif isinstance(net.body, WhitenedNet):
