@@ -12,7 +12,7 @@ import pytest
 from flows import due
 from pipeline import cameras
 from pipeline.domain import Camera
-from pipeline.errors import InputError
+from pipeline.errors import InputError, ModelError
 from pipeline.store import Workspace, write_json
 
 FIRST = dt.date(2026, 3, 2)
@@ -65,6 +65,20 @@ def taught(ws: Workspace, days: dict[str, list[str]]) -> None:
 
     card = store.read_json(ws.model("bright") / "card.json")
     write_json(ws.model("bright") / "card.json", card | {"training_days": days})
+
+
+def test_a_card_that_does_not_tell_its_days_is_refused(world: Path) -> None:
+    ws = Workspace(world)
+    registry = cameras.load(ws.cameras_toml)
+    card = ws.model("bright") / "card.json"
+    taught(ws, {"west": ["2026-03-02", "2026-03-04"], "gone": ["2026-03-05"]})
+    days = {FIRST, FIRST + dt.timedelta(days=2)}
+    assert due.taught_days(ws, registry, "bright") == {"west": days}
+    write_json(card, {"campaigns": {"march": "a1"}, "training_days": {}})
+    assert due.taught_days(ws, registry, "bright") == {}  # it tells: loose pictures, no days
+    write_json(card, {"campaigns": {"march": "a1"}})
+    with pytest.raises(ModelError, match=r"bright does not tell from which days.* Train anew"):
+        due.taught_days(ws, registry, "bright")
 
 
 def test_every_day_with_footage_is_due_until_it_is_counted(world: Path) -> None:
