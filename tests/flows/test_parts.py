@@ -185,3 +185,23 @@ def test_metrics_are_prometheus_text() -> None:
     labels, coverage = found["truck_counter_coverage"]
     assert labels == {"run": "daily", "camera": "gate <1>", "movement": "out"}
     assert coverage == pytest.approx(0.98765)
+
+
+def test_an_hourly_ingest_leaves_its_figures(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from prefect.states import Completed, Failed
+
+    from flows import _steps, ingest
+
+    def submit(_root: str, camera: str, *_days: object) -> SimpleNamespace:
+        state = Completed() if camera == "west" else Failed(data=OSError("in the way"))
+        return SimpleNamespace(wait=lambda: None, state=state)
+
+    monkeypatch.setattr(_steps, "ingest_camera", SimpleNamespace(submit=submit))
+    ended = ingest.ingest.fn(str(world), first="2026-03-02", last="2026-03-02")
+
+    assert (ended.name, ended.is_failed()) == ("Incomplete", True)
+    assert "east 2026-03-02..2026-03-02: ingest failed: in the way" in ended.message
+    figures = (world / "reports" / "metrics" / "truck_counter_ingest.prom").read_text()
+    assert 'truck_counter_failures{run="ingest"} 1' in figures
