@@ -219,7 +219,9 @@ def _are_known(ws: Workspace, camera_id: str, day: dt.date, files: Sequence[Path
     from pipeline.daily import clip_rows
     from pipeline.footage.files import uri_of
 
-    known = {row["uri"] for row in clip_rows(ws, camera_id, day)}
+    # A clip whose first pictures cannot be decoded begins later than its name says.
+    days = (day, day + dt.timedelta(1))
+    known = {row["uri"] for each in days for row in clip_rows(ws, camera_id, each)}
     return all(uri_of(ws, path) in known for path in files)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -78,6 +78,7 @@ def trusted(
     ws: Workspace,
     entries: Sequence[Camera],
     clips: Sequence[Clip],
+    gone: Mapping[dt.date, Sequence[Clip]],
     first_day: dt.date | None = None,
     last_day: dt.date | None = None,
 ) -> tuple[list[Clip], list[Event]]:
@@ -87,6 +88,7 @@ def trusted(
         ws: the workspace.
         entries: every registry entry of the camera.
         clips: its clips, of whole local days but for those outside ``first_day`` … ``last_day``.
+        gone: by day, known clips whose files are gone: a day is still judged by what they showed.
         first_day: the first day to judge anew.
         last_day: the last one.
 
@@ -94,7 +96,9 @@ def trusted(
         The clips in the order given, and what is known of the view's changes.
     """
     doubts: list[tuple[Span, str]] = []
-    for (entry, day), group in _by_day(entries, clips).items():
+    zone = entries[-1].timezone
+    once = (c for d in gone for c in gone[d] if localtime.local_day(c.started_at, zone) == d)
+    for (entry, day), group in _by_day(entries, [*clips, *once]).items():
         if (first_day is None or day >= first_day) and (last_day is None or day <= last_day):
             _judge(ws, entry, day, group)
         path = _verdict_at(ws, entry, day)

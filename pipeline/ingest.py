@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import aim, clip_days, store
 from pipeline.domain import Clip
+from pipeline.errors import StoreAwayError
 from pipeline.footage import stored
 from pipeline.footage.files import (
     UNPLACED_AT,
@@ -122,14 +123,20 @@ def ingest(
 
     Raises:
         NotFoundError: an unknown camera.
+        StoreAwayError: a camera's object store cannot be used; the other cameras are done.
         StoreError: a table cannot be written.
     """
     clips: list[Clip] = []
     remarks: list[str] = []
+    away: list[StoreAwayError] = []
     decoded = days = 0
     for camera_id in registry.chosen(camera_ids):
         entries = registry.entries_of(camera_id)
-        fetched = stored.fetch(ws, entries, first_day, last_day)
+        try:
+            fetched = stored.fetch(ws, entries, first_day, last_day)
+        except StoreAwayError as error:
+            away.append(error)  # the other cameras' footage is there
+            continue
         remarks += fetched.remarks
         files = by_start([*files_of(ws, entries), *fetched.refused])
         if not files and not fetched.uris:
@@ -137,12 +144,12 @@ def ingest(
         wanted = within(files, first_day, last_day)
         found, new = _verified(ws, camera_id, wanted, on_progress)
         decoded += new
-        found, events = aim.trusted(ws, entries, found, first_day, last_day)
-        remarks += [event.remark() for event in events]
-        clips += found
         gone = clip_days.gone(ws, camera_id, files, found, first_day, last_day)
         if forget:  # a store still has what of it was only deleted here
             gone = {d: [c for c in gone[d] if c.uri in fetched.uris] for d in gone}
+        found, events = aim.trusted(ws, entries, found, gone, first_day, last_day)
+        remarks += [event.remark() for event in events]
+        clips += found
         if any(gone.values()):
             n = len({clip.clip_id for of_day in gone.values() for clip in of_day})
             remarks.append(f"{camera_id}: {n} clip(s) whose files are gone stay known (--forget)")
@@ -150,6 +157,8 @@ def ingest(
         days += written
         remarks += told
         clip_days.distrust_later(ws, entries, events, last_day)
+    if away:
+        raise away[0]
     return Report(tuple(clips), decoded, days, tuple(remarks))
 
 

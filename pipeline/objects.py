@@ -144,7 +144,12 @@ def _opened(url: str) -> tuple[Any, str]:
     options = dict(parse_qsl(query))
     endpoint = next(filter(None, map(os.environ.get, _ENDPOINTS)), None)
     if endpoint and address.startswith("s3:"):  # as Amazon's own tools know it
-        server = urlsplit(endpoint)
+        try:
+            server = urlsplit(endpoint)
+        except ValueError:
+            server = urlsplit("")
+        if server.scheme not in ("http", "https") or not server.hostname:
+            raise InputError("AWS_ENDPOINT_URL is no address.", "Give http(s)://host:port.")
         options = {"scheme": server.scheme, "endpoint_override": server.netloc} | options
     remote, base = fs.FileSystem.from_uri(f"{address}?{urlencode(options)}")
     if isinstance(remote, fs.S3FileSystem):  # one that is silent is waited for a minute and a half
@@ -166,7 +171,12 @@ def away(url: str, error: Exception) -> StoreAwayError:
     )
 
 
-def listed(remote: Any, folder: str) -> dict[str, Any]:  # noqa: ANN401 - pyarrow ships no types
+def listed(
+    remote: Any,  # noqa: ANN401 - pyarrow ships no types
+    folder: str,
+    *,
+    recursive: bool = True,
+) -> dict[str, Any]:
     """Return the files below a folder (none: it is not there), by their path from there.
 
     Values are ``pyarrow.fs.FileInfo``: size in bytes, ``mtime`` aware.
@@ -174,7 +184,7 @@ def listed(remote: Any, folder: str) -> dict[str, Any]:  # noqa: ANN401 - pyarro
     from pyarrow import fs
 
     try:  # a bucket that is not there is told of, a folder is not: a store has none
-        found = remote.get_file_info(fs.FileSelector(folder, recursive=True))
+        found = remote.get_file_info(fs.FileSelector(folder, recursive=recursive))
     except FileNotFoundError:
         return {}
     files = (info for info in found if info.type == fs.FileType.File)

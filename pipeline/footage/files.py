@@ -23,7 +23,7 @@ UNPLACED_AT = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 """When a clip starts whose name does not tell."""
 NAMED_WITHIN = dt.timedelta(seconds=5)  # how far a recording's name may be from its true start
 
-LONGEST = dt.timedelta(days=1)  # no clip reaches further
+_LONGEST = dt.timedelta(days=1)  # no clip reaches further
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class FootageFile:
     def day(self) -> dt.date | None:
         """The camera-local day on which it begins, where its name tells."""
         return self.started_at and localtime.local_day(self.started_at, self.camera.timezone)
+
+    def may_reach(self, day: dt.date) -> bool:
+        """Tell whether a clip that begins before a local day is not too far from it to reach it."""
+        midnight = localtime.local_instant(day, 0, self.camera.timezone)
+        return self.started_at is not None and midnight - self.started_at <= _LONGEST
 
 
 def clip_start(stem: str, camera: Camera) -> dt.datetime | None:
@@ -205,9 +210,9 @@ def within(
 
 def _reaches(file: FootageFile, day: dt.date) -> bool:
     """Tell whether a file from shortly before a local day reaches into it, by its header."""
-    start = localtime.day_bounds(day, file.camera.timezone)[0]
-    if file.started_at is None or file.refused or start - file.started_at > LONGEST:
+    if file.started_at is None or file.refused or not file.may_reach(day):
         return False
+    start = localtime.local_instant(day, 0, file.camera.timezone)
     try:
         duration_s = probe(file.path).duration_s
     except FootageError:

@@ -24,7 +24,7 @@ from pipeline import localtime, objects, store
 from pipeline.daily import clip_rows
 from pipeline.domain import Camera
 from pipeline.errors import NotFoundError, StoreAwayError, StoreError
-from pipeline.footage.files import LONGEST, FootageFile, files_of, folder_of, is_stored, uri_of
+from pipeline.footage.files import FootageFile, files_of, folder_of, is_stored, uri_of
 from pipeline.progress import track
 
 if TYPE_CHECKING:
@@ -74,32 +74,44 @@ def fetch(
 ) -> Fetched:
     """Copy a camera's footage of these days (None: all) that is not here.
 
-    Asked for all days, what a counted day knows stays where it is: copies may be deleted to free
-    the disk. Asked for certain days, all of theirs is copied, and what may reach into the first.
+    Asked for all days, what counted days know stays where it is: copies may be deleted to free the
+    disk. Asked for certain days, all of theirs is copied, and what may reach into the first.
 
     Raises:
-        StoreAwayError: the store cannot be used; what was copied so far stays.
+        StoreAwayError: the store cannot be used; what was copied so far stays. One that a later
+            entry has replaced may be gone, unless days from its time are asked for.
         StoreError: a copy cannot be written.
     """
     if not any(map(is_stored, entries)):
         return Fetched()
     camera_id = entries[-1].id
     _sweep(ws.root / "fetched" / camera_id)
-    looked = {entry: look(ws, entry) for entry in entries if is_stored(entry)}
-    there = {one.path: one for found, _ in looked.values() for one in found}
-    files = files_of(ws, entries, {entry: [o.path for o in f] for entry, (f, _) in looked.items()})
+    looked: dict[Camera, list[Stored]] = {}
+    held, remarks = list[Path](), list[str]()
+    for entry in filter(is_stored, entries):
+        before = _last_look(ws, entry)
+        try:
+            looked[entry], remark = look(ws, entry)
+        except StoreAwayError as error:
+            if not _is_over(entry, entries, first_day, last_day):
+                raise
+            held, remark = held + before, f"{error} The camera films elsewhere now."
+        remarks += [f"{camera_id}: {remark}"] if remark else []
+    there = {one.path: one for found in looked.values() for one in found}
+    files = files_of(ws, entries, {entry: [o.path for o in f] for entry, f in looked.items()})
     missing = [file for file in files if file.path in there and not there[file.path].is_here]
     missing = [file for file in missing if _may_touch(file, first_day, last_day)]
-    read = _read(ws, camera_id, missing)
     uris = {file.path: uri_of(ws, file.path) for file in missing}
+    days_of = _read(ws, entries[-1], missing)
+    known = {uri for uri, days in days_of.items() if {*days} <= {*ws.days("counts", camera_id)}}
     if first_day is not None:
-        midnight = localtime.day_bounds(first_day, entries[-1].timezone)[0]
-        over = {u for u, row in read.items() if _end(row) <= midnight and row["day"] < first_day}
-        missing = [file for file in missing if uris[file.path] not in over]
-    counted = {*ws.days("counts", camera_id)}
-    known = {uri for uri, row in read.items() if row["day"] in counted}
-    if first_day is None and last_day is None:  # a copy that is here was replaced there since
-        missing = [f for f in missing if f.path.exists() or uris[f.path] not in known]
+        known_to_end = {uri for uri, days in days_of.items() if days[-1] < first_day}
+    elif last_day is None:
+        known_to_end = known
+    else:
+        known_to_end = set()
+    # A copy that is here was replaced in the store since, so what is known of it is out of date.
+    missing = [f for f in missing if f.path.exists() or uris[f.path] not in known_to_end]
     reasons = copy(camera_id, [there[file.path] for file in missing])
     if not known and len(reasons) == len(there) > 0:  # may be listed, but not read
         raise StoreAwayError(
@@ -110,11 +122,8 @@ def fetch(
         for file in missing
         if file.path in reasons and uris[file.path] not in known and not file.path.exists()
     )
-    return Fetched(
-        tuple(refused),
-        frozenset(uri_of(ws, path) for path in there),
-        tuple(f"{camera_id}: {remark}" for _, remark in looked.values() if remark),
-    )
+    held += there
+    return Fetched(tuple(refused), frozenset(uri_of(ws, path) for path in held), tuple(remarks))
 
 
 def look(ws: Workspace, entry: Camera) -> tuple[list[Stored], str]:
@@ -169,26 +178,39 @@ def _can_be_kept(name: str) -> bool:
     )
 
 
+def _is_over(
+    entry: Camera, entries: Sequence[Camera], first_day: dt.date | None, last_day: dt.date | None
+) -> bool:
+    """Tell whether a later entry has replaced this one, well before the days asked for (if any)."""
+    later = min((e.valid_from for e in entries if e.valid_from > entry.valid_from), default=None)
+    if later is None or (first_day is None and last_day is not None):
+        return False
+    return first_day is None or (first_day - later).days > 2
+
+
 def _may_touch(file: FootageFile, first_day: dt.date | None, last_day: dt.date | None) -> bool:
     """Tell whether a file begins on these days, may reach into the first, or tells no day."""
-    if file.day is None or file.started_at is None:
+    if file.day is None:
         return True
     if first_day is not None and file.day < first_day:
-        midnight = localtime.day_bounds(first_day, file.camera.timezone)[0]
-        return midnight - file.started_at <= LONGEST
+        return file.may_reach(first_day)
     return last_day is None or file.day <= last_day
 
 
-def _read(ws: Workspace, camera_id: str, files: Sequence[FootageFile]) -> dict[str, dict[str, Any]]:
-    """Return what was read before, of the days on which these begin: clips by uri, with ``day``."""
-    days = {file.day for file in files if file.day}
-    rows = ({**row, "day": day} for day in days for row in clip_rows(ws, camera_id, day))
-    return {row["uri"]: row for row in rows if row["content_hash"]}
+def _read(
+    ws: Workspace, camera: Camera, files: Sequence[FootageFile]
+) -> dict[str, Sequence[dt.date]]:
+    """Return the local days that what was read before touches, by uri; of files whose name tells.
 
-
-def _end(row: dict[str, Any]) -> dt.datetime:
-    end: dt.datetime = row["started_at"] + dt.timedelta(seconds=row["duration_s"])
-    return end
+    A clip whose first pictures cannot be decoded begins a little later than its name says.
+    """
+    named = {file.day.toordinal() for file in files if file.day}
+    days = (d for d in ws.days("clips", camera.id) if {d.toordinal(), d.toordinal() - 1} & named)
+    rows = (row for day in days for row in clip_rows(ws, camera.id, day) if row["content_hash"])
+    return {
+        row["uri"]: localtime.touched_days(row["started_at"], row["duration_s"], camera.timezone)
+        for row in rows
+    }
 
 
 def _sweep(folder: Path) -> None:
@@ -225,10 +247,14 @@ def copy(camera_id: str, missing: Sequence[Stored]) -> dict[Path, str]:
 
 
 def _copy(remote: Any, one: Stored, stop: threading.Event) -> str:  # noqa: ANN401 - pyarrow's
-    """Copy one object; return why not, where the store still says that it has it."""
-    try:
-        objects.get(remote, one.key, one.size, one.path, one.modified_at, stop)
-    except StoreAwayError as error:
-        remote.get_file_info(one.key)  # raises where it is not this object's fault
-        return str(error)
+    """Copy one object; return why not, where the store still answers."""
+    for tries_left in (1, 0):  # what breaks off once would be missing on a day that is done
+        try:
+            objects.get(remote, one.key, one.size, one.path, one.modified_at, stop)
+        except StoreAwayError as error:
+            if tries_left and not stop.is_set():
+                continue
+            objects.listed(remote, one.key.rpartition("/")[0], recursive=False)  # raises if not
+            return str(error)
+        break
     return ""

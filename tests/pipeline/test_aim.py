@@ -95,6 +95,27 @@ def test_what_follows_a_knock_is_not_trusted_and_the_days_after_neither(filmed: 
     assert tree(filmed) == before
 
 
+def test_a_view_that_changed_stays_changed_where_footage_was_deleted_since(
+    filmed: Workspace,
+) -> None:
+    """A counted day is judged by what its clips showed, whether they are still there or not."""
+    ingest(filmed, AIMED)
+    counts = filmed.counts("gate", FIRST, "m")
+    store.write_bytes(counts, b"")
+    before = [row["reason"] for row in rows(filmed, FIRST)]
+    clips = sorted((filmed.root / "footage" / "gate").glob("2026-03-02*"))
+    kept = {path: path.read_bytes() for path in clips[2:]}
+    for path in kept:  # all that tell of the knock
+        path.unlink()
+    report = ingest(filmed, AIMED)
+    for path, content in kept.items():
+        path.write_bytes(content)
+    counts.unlink()
+    assert "since 2026-03-02T10:02:00+00:00" in report.remarks[0]
+    assert seen(filmed, SECOND) == [0.0]
+    assert [row["reason"] for row in rows(filmed, FIRST)] == before
+
+
 def test_its_count_is_null_and_says_why(filmed: Workspace) -> None:
     ingest(filmed, AIMED)
     card = {"model_id": "m", "label_set_id": "l", "prevalence": 0.1, "threshold": 0.5}

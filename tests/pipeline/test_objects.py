@@ -178,6 +178,10 @@ def test_another_server_may_be_named_by_the_environment(
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{s3_server}")
     with objects.reached(plain) as (remote, base):
         assert list(objects.listed(remote, base)) == ["a"]
+    for wrong in ("127.0.0.1:9", "http://[::1", "http://"):  # else it would go to Amazon
+        monkeypatch.setenv("AWS_ENDPOINT_URL", wrong)
+        with pytest.raises(InputError, match="AWS_ENDPOINT_URL is no"), objects.reached(plain):
+            pass
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with objects.reached(s3("x")) as (remote, base):
         assert list(objects.listed(remote, base)) == ["a"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -247,6 +248,157 @@ def test_a_store_that_is_away_is_said_and_leaves_the_tables(
         ingest(ws, cams)
     rows = store.read_table(ws.clips("gate", dt.date(2026, 3, 29)), schemas.CLIPS)
     assert rows["status"].to_pylist() == ["ok"]
+
+
+def test_an_object_that_is_denied_stops_no_other(
+    ws: Workspace, s3, put: Put, make_clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that another account uploaded: listed, but neither described nor given."""
+    put("2026-03-29T100000+0200.mp4", make_clip("a.mp4"))
+    put("2026-03-29T110000+0200.mp4", make_clip("a.mp4"))
+    _copy, get = stored._copy, objects.get
+
+    class Denying:
+        def __init__(self, remote: Any) -> None:
+            self.remote = remote
+
+        def get_file_info(self, asked: Any) -> Any:
+            if isinstance(asked, str):
+                raise OSError("ACCESS_DENIED")
+            return self.remote.get_file_info(asked)
+
+    def given(remote: Denying, source: str, *rest: Any) -> None:
+        if source.endswith("110000+0200.mp4"):
+            raise StoreAwayError("ACCESS_DENIED")
+        get(remote.remote, source, *rest)
+
+    monkeypatch.setattr(stored, "_copy", lambda r, one, stop: _copy(Denying(r), one, stop))
+    monkeypatch.setattr(objects, "get", given)
+    assert ingest(ws, registry({"source": s3("*.mp4")})).tally() == {
+        "ok": 1,
+        "partial": 0,
+        "quarantined": 1,
+    }
+
+
+def test_what_breaks_off_once_is_asked_for_again_at_once(
+    ws: Workspace, s3, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("2026-03-29T100000+0200.mp4", b"whole")
+    get, asked = objects.get, []
+
+    def breaks(remote: Any, source: str, *rest: Any) -> None:
+        asked.append(source)
+        if len(asked) == 1:
+            raise StoreAwayError("it broke off.")
+        get(remote, source, *rest)
+
+    monkeypatch.setattr(objects, "get", breaks)
+    assert stored.fetch(ws, registry({"source": s3("*.mp4")}).entries).refused == ()
+    assert here(ws) == {"2026-03-29T100000+0200.mp4"}
+
+
+def test_a_store_that_is_away_stops_no_other_camera(ws: Workspace, s3, put: Put, make_clip) -> None:
+    put("2026-03-29T100000+0200.mp4", make_clip("a.mp4"))
+    away = {"id": "east", "source": s3("*.mp4").replace("bucket-", "no-bucket-")}
+    with pytest.raises(StoreAwayError, match="no-bucket-"):
+        ingest(ws, registry(away, {"id": "gate", "source": s3("*.mp4")}))
+    assert ws.clips("gate", dt.date(2026, 3, 29)).is_file()
+
+
+def test_a_store_that_a_later_entry_has_replaced_may_be_gone(
+    ws: Workspace, s3, put: Put, make_clip
+) -> None:
+    """Entries are never edited. Days from its own time are another matter."""
+    put("2026-03-29T100000+0200.mp4", make_clip("a.mp4"))
+    gone = s3("*.mp4").replace("bucket-", "no-bucket-")
+    moved = dt.date(2026, 3, 20)
+    cams = registry({"source": gone}, {"source": s3("*.mp4"), "valid_from": moved})
+    report = ingest(ws, cams)
+    assert report.tally()["ok"] == 1
+    (remark,) = report.remarks
+    assert "no-bucket-" in remark
+    assert "The camera films elsewhere now." in remark
+    day = dt.date(2026, 3, 29)
+    assert ingest(ws, cams, first_day=day, last_day=day).tally()["ok"] == 1
+    for first, last in ((dt.date(2026, 3, 21), day), (None, day)):
+        with pytest.raises(StoreAwayError, match="no-bucket-"):
+            ingest(ws, cams, first_day=first, last_day=last)
+
+
+def test_a_clip_over_midnight_is_known_when_both_its_days_are_counted(
+    ws: Workspace, s3, put: Put, make_clip
+) -> None:
+    """Berlin's midnight is 23:00 UTC; the clip is 2 s long."""
+    name = "2026-03-28T225959+0000.mp4"
+    put(name, make_clip("a.mp4"))
+    cams, days = registry({"source": s3("*.mp4")}), [dt.date(2026, 3, 28), dt.date(2026, 3, 29)]
+    ingest(ws, cams)
+    for only in days:
+        counted(ws, only)
+        copy_of(ws, name).unlink()
+        ingest(ws, cams)
+        assert here(ws) == {name}, f"only {only} is counted"
+        for day in days:
+            assert store.read_table(ws.clips("gate", day), schemas.CLIPS).num_rows == 1
+        shutil.rmtree(ws.root / "counts")
+    for day in days:
+        counted(ws, day)
+    copy_of(ws, name).unlink()
+    ingest(ws, cams)
+    assert here(ws) == set()
+
+
+def test_a_clip_that_begins_later_than_its_name_says_is_known(
+    ws: Workspace, s3, put: Put, make_clip
+) -> None:
+    """Its first pictures cannot be decoded, and so it begins on the day after that of its name."""
+    from flows import due
+
+    name, named = "2026-03-28T225959+0000.mp4", dt.date(2026, 3, 28)
+    put(name, make_clip("a.mp4"))
+    put("2026-03-28T120000+0000.mp4", make_clip("a.mp4"))
+    cams, day = registry({"source": s3("*.mp4")}), dt.date(2026, 3, 29)
+    ingest(ws, cams)
+    (row,) = store.read_table(ws.clips("gate", day), schemas.CLIPS).to_pylist()
+    row["started_at"] += dt.timedelta(seconds=1.5)
+    noon = store.read_table(ws.clips("gate", named), schemas.CLIPS).slice(0, 1)
+    for at, table in ((named, noon), (day, store.table_of([row], schemas.CLIPS))):
+        store.write_table(ws.clips("gate", at), table, schemas.CLIPS)
+        counted(ws, at)
+        store.write_json(ws.counts("gate", at, "m").with_suffix(".json"), {})
+    copy_of(ws, name).unlink()
+    assert stored.fetch(ws, cams.entries).refused == ()
+    assert name not in here(ws)
+    absent = due.footage(ws, cams, "gate")[named]
+    assert any(path.name == name for path in absent)
+    assert due.is_counted(ws, "gate", named, "m")
+    assert due.counted_at(ws, "gate", named, "m", absent) > 0
+
+
+def test_a_longer_object_in_place_of_one_that_ended_before_midnight_is_copied(
+    ws: Workspace, s3, put: Put, make_clip
+) -> None:
+    name, day = "2026-03-28T225959+0000.mp4", dt.date(2026, 3, 29)
+    put(name, make_clip("a.mp4", n=20))  # 0.8 s
+    cams = registry({"source": s3("*.mp4")})
+    ingest(ws, cams)
+    assert not ws.clips("gate", day).exists()
+    put(name, make_clip("b.mp4", n=50))
+    ingest(ws, cams, first_day=day, last_day=day)
+    assert store.read_table(ws.clips("gate", day), schemas.CLIPS).num_rows == 1
+
+
+@pytest.mark.parametrize("day", [dt.date.min, dt.date.max])
+def test_a_slip_of_the_pen_in_a_day_is_no_traceback(
+    ws: Workspace, s3, put: Put, make_clip, day: dt.date
+) -> None:
+    for hour in (8, 9):
+        put(f"2026-03-29T0{hour}0000+0000.mp4", make_clip("a.mp4"))
+    cams = registry({"source": s3("*.mp4")})
+    ingest(ws, cams)
+    ingest(ws, cams, first_day=day)
+    ingest(ws, cams, last_day=day)
 
 
 def test_what_a_killed_copy_left_is_swept_away(ws: Workspace, s3, put: Put) -> None:
