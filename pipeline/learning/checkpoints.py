@@ -91,7 +91,7 @@ def start_from(ws: Workspace, net: TruckNet, weights: str) -> None:
 
     Raises:
         NotFoundError: neither a model of that id nor such a file.
-        ModelError: the file is no safetensors, or nothing of it fits.
+        ModelError: the file is no safetensors, or less than half of the network's weights fit.
     """
     path = Path(weights) if weights.endswith(".safetensors") else ws.model(weights) / WEIGHTS
     try:
@@ -105,14 +105,19 @@ def start_from(ws: Workspace, net: TruckNet, weights: str) -> None:
         raise ModelError(f"{path} is not a safetensors file.") from None
     own = net.state_dict()
     fitting = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}
-    if not fitting:
-        raise ModelError(f"nothing in {path} fits the network.", "Choose the same --arch.")
+    share = sum(own[k].numel() for k in fitting) / sum(v.numel() for v in own.values())
+    if share < 0.5:
+        raise ModelError(
+            f"{share:.0%} of the network's weights are found in {path}.",
+            "Choose the same --arch, --size and --widen.",
+        )
     net.load_state_dict({**own, **fitting})
 
 
 def empty_net(card: dict[str, Any]) -> TruckNet:
     """Build the architecture a card names, weights still to come."""
-    net = build(card["arch"], NetSpec(**card["spec"]))
+    spec = {"odd_rows": False, **card["spec"]}  # cards of before November 2026 do not say
+    net = build(card["arch"], NetSpec(**spec))
     net.views = tuple(card.get("views", ()))
     return net
 

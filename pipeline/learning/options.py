@@ -29,8 +29,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "size", "early_stopping"), (1, math.inf)),
     **dict.fromkeys(("seed", "rounds", "self_training"), (0, math.inf)),
     "batch_size": (2, math.inf),  # batch norm needs two
-    **dict.fromkeys(("learning_rate", "minutes", "finish", "widen"), (_SOME, math.inf)),
-    **dict.fromkeys(("weight_decay", "l1", "mixup", "augment", "turns"), (0.0, math.inf)),
+    **dict.fromkeys(("learning_rate", "minutes", "finish"), (_SOME, math.inf)),
+    **dict.fromkeys(("weight_decay", "l1", "mixup", "augment"), (0.0, math.inf)),
+    "widen": (0.1, 10.0),
+    "turns": (0.0, 10.0),
     **dict.fromkeys(("cutmix", "ema", "thaw", "trust"), (0.0, 1.0)),
     **dict.fromkeys(("dropout", "label_smoothing", "warm_up", "momentum", "refit"), (0.0, _MOST)),
 }

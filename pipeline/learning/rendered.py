@@ -105,7 +105,7 @@ class Schooling:
         alike = {name: getattr(options, name) for name in LIKE}
         asked = TrainOptions(arch=options.arch, seed=SEED, epochs=PASSES, balance="none", **alike)
         taught = recipes.resolve(asked, "footage", ROADS * PER_ROAD)
-        return cls(taught, replace(spec, dropout=float(taught.dropout or 0.0)))
+        return cls(taught, replace(spec, dropout=float(taught.dropout or 0.0), turns=False))
 
     @property
     def name(self) -> str:

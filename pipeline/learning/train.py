@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import lineage
-from pipeline.errors import InputError
+from pipeline.errors import InputError, TruckCounterError
 from pipeline.learning import checkpoints, dataset, engines, recipes, rendered
 from pipeline.learning.card_page import as_markdown
 from pipeline.learning.cards import CARD_PAGE
@@ -44,7 +44,7 @@ def train_images(
     Raises:
         InputError: options, pictures or labels are unfit (:func:`dataset.from_files`).
     """
-    options = options or TrainOptions()
+    options = _as_wide_as_its_start(ws, options or TrainOptions())
     if options.rounds:
         raise InputError(f"rounds is {options.rounds}.", "Loose pictures have no time blocks: 0.")
     large = dataset.are_photographs(images_dir, labels_csv)
@@ -70,7 +70,7 @@ def train_campaigns(
         NotFoundError: a campaign, its frames or its labels are not there.
         InputError: nothing is resolved, or all labels are alike.
     """
-    options = options or TrainOptions()
+    options = _as_wide_as_its_start(ws, options or TrainOptions())
     size = options.size or default_size(options.arch)
     background = recipes.resolve(options, "footage", 1).background
     labelled = dataset.from_campaigns(ws, campaigns, size, background=bool(background))
@@ -92,6 +92,17 @@ def model_id_of(labelled: Labelled, options: TrainOptions, footage: Sequence[Any
     start = Path(options.weights or "")
     said = json.dumps([*parts, lineage.digest_of(start)], sort_keys=True)
     return f"{options.arch}-{hashlib.blake2b(said.encode(), digest_size=5).hexdigest()}"
+
+
+def _as_wide_as_its_start(ws: Workspace, options: TrainOptions) -> TrainOptions:
+    """Take ``widen``, where it is not given, from the model whose weights are gone on from."""
+    if options.widen is not None or not options.weights:
+        return options
+    try:
+        card = checkpoints.load_card(ws, options.weights)
+    except TruckCounterError:  # no model's id
+        return options
+    return replace(options, widen=float(card["spec"].get("widen", 1.0)))
 
 
 def _train(

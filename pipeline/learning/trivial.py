@@ -81,4 +81,6 @@ CHANGES: dict[str, Change] = {
     "turn": _moved(turn=30.0),
     "zoom": _moved(zoom=0.35),
 }
-"""Each takes pictures ``uint8[n, c, h, w]`` and a strength from -1 to 1; 0 is none, or least."""
+"""Each takes pictures ``uint8[n, c, h, w]`` and a strength from -1 to 1; 0 is none, or least.
+
+Solarizing turns what is white even then; equalising and stretching know no strength."""

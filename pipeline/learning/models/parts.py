@@ -25,7 +25,8 @@ MONOTONE = ("relu", "leaky_relu", "tanh", "sigmoid")
 class NetSpec:
     """Input shape and options of a network; sizes in pixels.
 
-    With ``turns`` a network that learns also says by how many quarters a picture was turned.
+    With ``turns`` a network that learns also says by how many quarters a picture was turned. With
+    ``odd_rows`` pooling keeps the last row and column of odd maps.
     """
 
     channels: int = 3
@@ -39,6 +40,7 @@ class NetSpec:
     init: str = "kaiming"
     widen: float = 1.0
     turns: bool = False
+    odd_rows: bool = True
 
 
 class TruckNet(nn.Module):

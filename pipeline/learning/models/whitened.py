@@ -18,7 +18,7 @@ from pipeline.learning.models.parts import NetSpec, prepared
 
 WIDTHS = (64, 128, 256)
 DEPTH = 2
-SMALLEST = 9  # pixels a side that patches and three poolings leave something of
+SMALLEST = 9  # pixels a side; fewer leave a single place to look at after three poolings
 
 
 class WhitenedNet(nn.Module):
@@ -39,7 +39,7 @@ class WhitenedNet(nn.Module):
         self.white.weight.requires_grad_(False)
         groups, before = [], 2 * directions
         for width in (max(1, round(width * spec.widen)) for width in WIDTHS):
-            groups.append(ConvGroup(before, width, DEPTH))
+            groups.append(ConvGroup(before, width, DEPTH, odd_rows=spec.odd_rows))
             before = width
         self.groups = nn.Sequential(*groups)
         self.drop = nn.Dropout(spec.dropout)
@@ -60,10 +60,10 @@ class WhitenedNet(nn.Module):
 class ConvGroup(nn.Module):
     """Convolution, pool, norm, bend; then ``depth − 1`` more, the last with a shortcut if three."""
 
-    def __init__(self, channels_in: int, channels_out: int, depth: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, depth: int, *, odd_rows: bool) -> None:
         super().__init__()
         self.first = _near_identity(channels_in, channels_out)
-        self.pool = nn.MaxPool2d(2, ceil_mode=True)  # an odd last row counts, too
+        self.pool = nn.MaxPool2d(2, ceil_mode=odd_rows)
         self.norms = nn.ModuleList(_norm(channels_out) for _ in range(depth))
         self.more = nn.ModuleList(
             _near_identity(channels_out, channels_out) for _ in range(depth - 1)
@@ -71,7 +71,7 @@ class ConvGroup(nn.Module):
         self.bend = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[n, channels_in, h, w]`` to ``[n, channels_out, ⌈h ÷ 2⌉, ⌈w ÷ 2⌉]``."""
+        """Map ``[n, channels_in, h, w]`` to ``[n, channels_out, ⌈h ÷ 2⌉, ⌈w ÷ 2⌉]`` or ⌊ ⌋."""
         x = self.bend(self.norms[0](self.pool(self.first(x))))
         before = x
         for i, (conv, norm) in enumerate(zip(self.more, list(self.norms)[1:], strict=True)):

@@ -110,6 +110,9 @@ def test_a_network_learns_which_way_is_up():
     deaf = build("whitened", NetSpec(3, 16, 16, widen=0.25, turns=True))
     fitting.fit(deaf, lesson, replace(options, turns=0.0), Augment(flip=True), seed=0)
     assert (deaf.train()(new)[:, 1:].argmax(dim=1) == by).float().mean() < 0.9
+    heavy = replace(options, turns=10.0, epochs=1)
+    (row,) = fitting.fit(deaf, lesson, heavy, Augment(), seed=0).curve
+    assert row["loss"] < 5.0, "that of the first question alone: the second weighs about 14"
 
 
 def test_schedules_rise_and_fall():
@@ -139,6 +142,7 @@ def test_epochs_shrink_to_the_time_there_is():
         ("posterize", 0.0, 200, 200),
         ("posterize", -1.0, 255, 0b11100000),
         ("solarize", 0.0, 200, 200),
+        ("solarize", 0.0, 255, 0),
         ("solarize", 0.5, 127, 127),  # only what is brighter than half is turned round
         ("solarize", 0.5, 128, 127),
         ("adjust_brightness", 1.0, 100, 190),
@@ -157,7 +161,6 @@ def test_changes_of_any_strength_by_hand(change, strength, grey, becomes):
 
 
 def test_each_picture_gets_one_change_of_thirteen():
-    """A flat grey 250 is told apart by brightness, posterising and solarising at least."""
     ramp = torch.arange(0, 256, 4, dtype=torch.uint8).reshape(1, 1, 8, 8).expand(2600, 3, 8, 8)
     torch.manual_seed(0)
 
@@ -339,6 +342,19 @@ def test_starting_from_an_earlier_model_keeps_its_weights(tmp_path):
     checkpoints.start_from(Workspace(tmp_path), net, path)
 
     assert torch.equal(net.body[3].weight, earlier.body[3].weight)
+
+
+def test_weights_of_which_little_fits_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    from pipeline.learning import checkpoints
+    from pipeline.store import Workspace
+
+    path = str(tmp_path / "narrow.safetensors")
+    save_file(build("whitened", NetSpec(3, 32, 32)).state_dict(), path)
+    wide = build("whitened", NetSpec(3, 32, 32, widen=1.5))
+    with pytest.raises(ModelError, match=r"0% of the network's weights are found in .*--widen"):
+        checkpoints.start_from(Workspace(tmp_path), wide, path)
 
 
 def test_windows_smooth_within_a_run_only():

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,20 @@ def test_a_wider_whitened_network_has_as_many_parameters_as_counted_by_hand():
     assert count() == by_hand(64) == 1_158_968
     assert count(widen=1.5) == by_hand(96)
     assert count(widen=1.5, turns=True) == by_hand(96) + 384 * 4 + 4
+
+
+def test_the_last_odd_row_counts():
+    """Ten pixels make nine patches a side, and these five after pooling; four without the last."""
+    torch.manual_seed(0)
+    spec = NetSpec(channels=3, height=10, width=10)
+    keeps = build("whitened", spec).eval()
+    drops = build("whitened", replace(spec, odd_rows=False)).eval()
+    maps = torch.zeros(1, 24, 9, 9)
+    maps[:, :, -1] = 5.0
+    for net, height in ((keeps, 5), (drops, 4)):
+        pool = net.body.groups[0].pool
+        assert pool(maps).shape[2] == height
+        assert (pool(maps).max() > 0) == (height == 5)
 
 
 def test_turns_are_told_only_while_a_network_learns():

@@ -58,6 +58,35 @@ def test_a_run_leaves_weights_graph_and_card(trained):
     assert card["metrics"]["accuracy"]["value"] > 0.9
 
 
+def test_thumbnails_get_a_wide_network_that_is_asked_for_turns(blocks, tmp_path):
+    ws, labels = Workspace(tmp_path), blocks / "labels.csv"
+    asked = TrainOptions(epochs=2, engine="torch", refit=0.5)
+    model_id = train.train_images(ws, blocks, labels, asked)
+    card = checkpoints.load_card(ws, model_id)
+    spec = {name: card["spec"][name] for name in ("widen", "turns", "odd_rows")}
+    assert (card["kind"], card["arch"]) == ("thumbnail", "whitened")
+    assert spec == {"widen": 1.5, "turns": True, "odd_rows": True}
+    assert card["views"] == ["flip", "shift"]
+    assert card["parameters"] == 2_596_924  # counted by hand in test_models
+
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 24, 24), dtype=np.uint8)
+    net, card = checkpoints.load_model(ws, model_id)
+    graph = checkpoints.to_onnx(net, card["input"])
+    now = engines.torch_engine(net)(pixels)
+    assert np.allclose(now, engines.engine_of("onnxruntime", net, graph, pixels)(pixels), atol=1e-3)
+    # A card of before November 2026 says nothing of odd rows: its network pooled without them.
+    store.write_json(
+        ws.model(model_id) / "card.json",
+        card | {"spec": {k: v for k, v in card["spec"].items() if k != "odd_rows"}},
+    )
+    old, _ = checkpoints.load_model(ws, model_id)
+    assert not np.allclose(now, engines.torch_engine(old)(pixels), atol=1e-3)
+
+    narrow = train.train_images(ws, blocks, labels, replace(asked, widen=0.25, turns=0.0))
+    on = train.train_images(ws, blocks, labels, replace(asked, weights=narrow))
+    assert checkpoints.load_card(ws, on)["spec"]["widen"] == 0.25
+
+
 def test_photographs_get_their_own_size_and_recipe_whatever_is_asked(blocks, tmp_path):
     rows = (blocks / "labels.csv").read_text(encoding="utf-8").splitlines()[:33]
     for row in rows[1:]:
@@ -513,7 +542,7 @@ from pipeline.learning.options import TrainOptions
 from pipeline.store import Workspace
 fitting.CHECKPOINT_EVERY_S = 0.05
 options = TrainOptions(
-    arch="residual", optimiser=sys.argv[3], epochs=72, batch_size=32, engine="torch"
+    arch=sys.argv[4], optimiser=sys.argv[3], epochs=72, batch_size=32, engine="torch", widen=0.25
 )
 save, saved = checkpoints.save_progress, []
 def save_and_say(*args):
@@ -527,15 +556,17 @@ print(train.train_images(Workspace(Path(sys.argv[1])), Path(sys.argv[2]),
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
-def test_twenty_kills_change_no_weight(blocks, tmp_path, optimiser):
+@pytest.mark.parametrize(
+    ("arch", "optimiser"), [("residual", "adamw"), ("residual", "muon"), ("whitened", "muon")]
+)
+def test_twenty_kills_change_no_weight(blocks, tmp_path, arch, optimiser):
     import random
     import subprocess
     import sys
     import time
 
     def start(folder):
-        command = [sys.executable, "-c", _TRAIN, str(folder), str(blocks), optimiser]
+        command = [sys.executable, "-c", _TRAIN, str(folder), str(blocks), optimiser, arch]
         run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert run.stdout.readline() == "saved\n"  # each life leaves an epoch or more
         return run
