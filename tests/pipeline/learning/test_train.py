@@ -542,7 +542,8 @@ from pipeline.learning.options import TrainOptions
 from pipeline.store import Workspace
 fitting.CHECKPOINT_EVERY_S = 0.05
 options = TrainOptions(
-    arch=sys.argv[4], optimiser=sys.argv[3], epochs=72, batch_size=32, engine="torch", widen=0.25
+    arch=sys.argv[4], optimiser=sys.argv[3], epochs=72, batch_size=32, engine="torch", widen=0.25,
+    refit=0.8,  # the first course ends within twenty lives, each of which leaves an epoch or more
 )
 save, saved = checkpoints.save_progress, []
 def save_and_say(*args):
