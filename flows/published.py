@@ -68,7 +68,7 @@ def features(context: Context, movement: str | None, tickers: Path | None) -> tu
     return result, f"{rows} row(s): {path}"
 
 
-def _of_kinds(*kinds: str, **settings: Any) -> Callable[[Command], Command]:  # noqa: ANN401
+def _of_kinds(*kinds: str, default: str | None = None) -> Callable[[Command], Command]:
     """Add URL, ``--what`` of these kinds, and the camera-days of scores."""
 
     def add(function: Command) -> Command:
@@ -77,8 +77,10 @@ def _of_kinds(*kinds: str, **settings: Any) -> Callable[[Command], Command]:  # 
             "kinds",
             type=click.Choice(kinds),
             multiple=True,
+            required=default is None,
+            default=[default] if default else None,
+            show_default=default is not None,
             help="What to copy; repeatable. Scores bring the clips tables they were made from.",
-            **settings,
         )
         return click.argument("url")(what(over_days(function)))
 
@@ -86,17 +88,19 @@ def _of_kinds(*kinds: str, **settings: Any) -> Callable[[Command], Command]:  # 
 
 
 @command(commands, "push")
-@_of_kinds("published", "models", "scores", default=["published"], show_default=True)
+@_of_kinds("published", "models", "scores", default="published")
 def push(
     context: Context,
     url: str,
     kinds: tuple[str, ...],
-    **days: Any,  # noqa: ANN401 - --camera, --from, --to
+    cameras: tuple[str, ...],
+    first: dt.date | None,
+    last: dt.date | None,
 ) -> tuple[Result, str]:
     """Copy what is published (or models, or scores) to an object store; once is enough."""
     from pipeline import mirror
 
-    chosen = _chosen(kinds, **days)
+    chosen = _chosen(kinds, cameras, first, last)
     result: Result = {"url": url}
     if "published" in kinds:
         result["new"] = mirror.push(context.ws, url)
@@ -108,17 +112,19 @@ def push(
 
 
 @command(commands, "pull")
-@_of_kinds("models", "scores", required=True)
+@_of_kinds("models", "scores")
 def pull(
     context: Context,
     url: str,
     kinds: tuple[str, ...],
-    **days: Any,  # noqa: ANN401 - --camera, --from, --to
+    cameras: tuple[str, ...],
+    first: dt.date | None,
+    last: dt.date | None,
 ) -> tuple[Result, str]:
     """Copy models or scores that `push` brought to an object store into this workspace."""
     from pipeline import mirror
 
-    chosen = _chosen(kinds, **days)
+    chosen = _chosen(kinds, cameras, first, last)
     result: Result = {"url": url}
     if "models" in kinds:
         result["models"] = mirror.pull_models(context.ws, url)

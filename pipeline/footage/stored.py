@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pipeline.store import Workspace
 
 _WORKERS = 4
+_TRIES = 2  # what breaks off once would be missing on a day that is done
 _GIVEN_UP_S = 3600.0
 _LONGEST_NAME = 200  # bytes; a disk takes 255, with what a half-written file's name has besides
 
@@ -86,24 +87,15 @@ def fetch(
         return Fetched()
     camera_id = entries[-1].id
     _sweep(ws.root / "fetched" / camera_id)
-    looked: dict[Camera, list[Stored]] = {}
-    held, remarks = list[Path](), list[str]()
-    for entry in filter(is_stored, entries):
-        before = _last_look(ws, entry)
-        try:
-            looked[entry], remark = look(ws, entry)
-        except StoreAwayError as error:
-            if not _is_over(entry, entries, first_day, last_day):
-                raise
-            held, remark = held + before, f"{error} The camera films elsewhere now."
-        remarks += [f"{camera_id}: {remark}"] if remark else []
+    looked, held, remarks = _looked(ws, entries, first_day, last_day)
     there = {one.path: one for found in looked.values() for one in found}
     files = files_of(ws, entries, {entry: [o.path for o in f] for entry, f in looked.items()})
     missing = [file for file in files if file.path in there and not there[file.path].is_here]
     missing = [file for file in missing if _may_touch(file, first_day, last_day)]
     uris = {file.path: uri_of(ws, file.path) for file in missing}
     days_of = _read(ws, entries[-1], missing)
-    known = {uri for uri, days in days_of.items() if {*days} <= {*ws.days("counts", camera_id)}}
+    counted = {*ws.days("counts", camera_id)}
+    known = {uri for uri, days in days_of.items() if counted.issuperset(days)}
     if first_day is not None:
         known_to_end = {uri for uri, days in days_of.items() if days[-1] < first_day}
     elif last_day is None:
@@ -122,8 +114,26 @@ def fetch(
         for file in missing
         if file.path in reasons and uris[file.path] not in known and not file.path.exists()
     )
-    held += there
-    return Fetched(tuple(refused), frozenset(uri_of(ws, path) for path in held), tuple(remarks))
+    held_uris = frozenset(uri_of(ws, path) for path in (*held, *there))
+    return Fetched(tuple(refused), held_uris, tuple(f"{camera_id}: {said}" for said in remarks))
+
+
+def _looked(
+    ws: Workspace, entries: Sequence[Camera], first_day: dt.date | None, last_day: dt.date | None
+) -> tuple[dict[Camera, list[Stored]], list[Path], list[str]]:
+    """Look at every entry's store; also return what those held that are gone, and remarks."""
+    looked: dict[Camera, list[Stored]] = {}
+    held, remarks = list[Path](), list[str]()
+    for entry in filter(is_stored, entries):
+        try:
+            looked[entry], remark = look(ws, entry)
+        except StoreAwayError as error:
+            if not _is_over(entry, entries, first_day, last_day):
+                raise
+            held += _last_look(ws, entry)
+            remark = f"{error} The camera films elsewhere now."
+        remarks += filter(None, [remark])
+    return looked, held, remarks
 
 
 def look(ws: Workspace, entry: Camera) -> tuple[list[Stored], str]:
@@ -248,13 +258,15 @@ def copy(camera_id: str, missing: Sequence[Stored]) -> dict[Path, str]:
 
 def _copy(remote: Any, one: Stored, stop: threading.Event) -> str:  # noqa: ANN401 - pyarrow's
     """Copy one object; return why not, where the store still answers."""
-    for tries_left in (1, 0):  # what breaks off once would be missing on a day that is done
+    why = ""
+    for _ in range(_TRIES):
         try:
             objects.get(remote, one.key, one.size, one.path, one.modified_at, stop)
         except StoreAwayError as error:
-            if tries_left and not stop.is_set():
-                continue
-            objects.listed(remote, one.key.rpartition("/")[0], recursive=False)  # raises if not
-            return str(error)
-        break
-    return ""
+            why = str(error)
+        else:
+            return ""
+        if stop.is_set():
+            return why
+    objects.listed(remote, one.key.rpartition("/")[0], recursive=False)  # raises if it does not
+    return why

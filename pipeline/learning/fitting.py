@@ -24,6 +24,7 @@ from pipeline import cores
 from pipeline.errors import InputError, ModelError
 from pipeline.learning import checkpoints, pictures, ranks
 from pipeline.learning.augment import Augment
+from pipeline.learning.mixing import mixed, pieced, with_turned
 from pipeline.learning.muon import Muon
 from pipeline.learning.options import TrainOptions
 from pipeline.learning.transfer import Thaw
@@ -109,7 +110,7 @@ def fit(
     cores.keep_memory()
     run = _Run(net, lesson.to(device), options, augment, seed, thaw)
     result, started, saved_at = Fit(), time.monotonic(), time.monotonic()
-    epoch = run.take_up(checkpoint, result)
+    epoch = done = run.take_up(checkpoint, result)
     while epoch < run.epochs:
         began = time.monotonic()
         row = run.epoch(epoch)
@@ -129,7 +130,7 @@ def fit(
             run.save(checkpoint, epoch, result, saved_at - started)
         if stop:
             break
-    if checkpoint is not None:
+    if checkpoint is not None and epoch > done:
         run.save(checkpoint, run.epochs, result, time.monotonic() - started)
     run.finish()
     result.seconds = time.monotonic() - started
@@ -166,6 +167,7 @@ class _Run:
         if options.ema:
             self.mean = {k: v.detach().clone() for k, v in net.state_dict().items()}
         self.plateau, self.shared = 1.0, net
+        self.turns = float(options.turns or 0.0) if getattr(net, "tells_turns", False) else 0.0
         self.joined, self.dearer = 0, False  # blocks that learned last; more than before that
         self.spent_s = 0.0  # before this process took it up
 
@@ -220,8 +222,7 @@ class _Run:
             x, target = mixed(x, target, options.mixup)
         if options.cutmix and float(torch.rand(())) < options.cutmix:
             x, target = pieced(x, target)
-        turns = float(options.turns or 0.0) if getattr(self.net, "tells_turns", False) else 0.0
-        if turns:
+        if self.turns:
             x, quarters = with_turned(x)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half_precision(self.device)):
@@ -234,8 +235,8 @@ class _Run:
         own = (losses * weight).sum() * ranks.count()
         mean = own / ranks.summed(weight.sum()).clamp_min(1e-6)
         told = float(mean.detach())  # of the question that is judged
-        if turns:
-            mean = mean + turns * F.cross_entropy(said[:, 1:], quarters)
+        if self.turns:
+            mean = mean + self.turns * F.cross_entropy(said[:, 1:], quarters)
         if options.l1:
             mean = mean + options.l1 * sum(p.abs().sum() for p in self.net.parameters())
         self.optimiser.zero_grad(set_to_none=True)
@@ -417,45 +418,6 @@ def loss(logits: Tensor, target: Tensor, options: TrainOptions) -> Tensor:
         p = torch.sigmoid(logits)
         return plain * (target * (1 - p) + (1 - target) * p) ** 2
     return plain
-
-
-def mixed(x: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Blend pictures and targets in pairs (mixup, Zhang et al. 2018); ``uint8`` become 0-1."""
-    x = x if x.is_floating_point() else x.float() / 255.0
-    lam = float(torch.distributions.Beta(alpha, alpha).sample())
-    other = torch.randperm(len(x), device=x.device)
-    return torch.lerp(x[other], x, lam), torch.lerp(target[other], target, lam)
-
-
-def pieced(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Put a box of another picture into each, and as much of its answer (CutMix, Yun et al. 2019).
-
-    A box's share of the picture is uniform in 0-1 before what lies outside is cut off.
-    """
-    n, _, height, width = x.shape
-    half = torch.rand(n, 1, 1, 1, device=x.device).sqrt() / 2
-    rows = (torch.arange(height, device=x.device) + 0.5)[:, None] / height
-    columns = (torch.arange(width, device=x.device) + 0.5) / width
-    down, right = torch.rand(2, n, 1, 1, 1, device=x.device)
-    box = ((rows - down).abs() < half) & ((columns - right).abs() < half)
-    other = torch.randperm(n, device=x.device)
-    share = box.float().mean(dim=(1, 2, 3))
-    return torch.where(box, x[other], x), torch.lerp(target, target[other], share)
-
-
-def with_turned(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Append a third of the pictures again, turned by one to three quarters (oblong ones by two).
-
-    Also return by how many each was turned, ``int64``: a second question, whose answer needs no
-    labels (Gidaris et al. 2018).
-    """
-    n, _, height, width = x.shape
-    again = torch.randperm(n)[: n // 3]
-    by = torch.randint(1, 4, again.shape) if height == width else torch.full_like(again, 2)
-    groups = ((quarters, again[by == quarters].to(x.device)) for quarters in (1, 2, 3))
-    parts = [torch.rot90(x[rows], k, (2, 3)) for k, rows in groups if len(rows)]
-    quarters = torch.cat([torch.zeros(n, dtype=torch.long), by.sort().values])
-    return torch.cat([x, *parts]), quarters.to(x.device)
 
 
 def drawn_order(target: Tensor, balance: str | None, eager: Tensor | None = None) -> Tensor:

@@ -1,6 +1,6 @@
 """One change of any kind and strength to each picture: TrivialAugment (Müller & Hutter 2021).
 
-What a batch is spared is choosing: kind and strength are drawn evenly. All of it is torchvision's.
+There is nothing to choose: kind and strength are drawn evenly. The changes are torchvision's.
 """
 
 from __future__ import annotations
@@ -39,18 +39,14 @@ def _by(name: str, **settings: Callable[[float], Any]) -> Change:
         from torchvision.transforms.v2 import functional
 
         given = {key: told(strength) for key, told in settings.items()}
-        changed: Tensor = getattr(functional, name)(x, **given)
-        return changed
+        out: Tensor = getattr(functional, name)(x, **given)
+        return out
 
     return change
 
 
 def _moved(
-    *,
-    turn: float = 0.0,
-    zoom: float = 0.0,
-    across: float = 0.0,
-    down: float = 0.0,
+    *, turn: float = 0.0, zoom: float = 0.0, across: float = 0.0, down: float = 0.0
 ) -> Change:
     """Return a change of geometry, at its strongest by so many degrees or so much zoom."""
 

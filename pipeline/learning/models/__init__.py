@@ -45,17 +45,22 @@ def build(arch: str, spec: NetSpec, *, imagenet: bool = False) -> TruckNet:
         InputError: no such architecture, the pictures are too small for it, it has no published
             weights, or it does not tell turns.
     """
-    if spec.turns and arch != "whitened":
-        raise InputError(f"arch {arch} does not tell turns.", "Leave out --turns.")
     if arch in ZOO:
-        return TruckNet(spec.channels, zoo_net(arch, spec, imagenet=imagenet))
+        return _telling(arch, spec, zoo_net(arch, spec, imagenet=imagenet))
     if arch not in _OURS:
         raise InputError(f"unknown arch {arch!r}.", f"Choose auto, {', '.join(ARCHES)}.")
     if imagenet:
         raise InputError(f"arch {arch} has no ImageNet weights.", f"Choose {', '.join(ZOO)}.")
     body = _OURS[arch](spec)
     initialise(body, spec.init)
-    return TruckNet(spec.channels, body)
+    return _telling(arch, spec, body)
+
+
+def _telling(arch: str, spec: NetSpec, body: nn.Module) -> TruckNet:
+    net = TruckNet(spec.channels, body)
+    if spec.turns and not net.tells_turns:
+        raise InputError(f"arch {arch} does not tell turns.", "Leave out --turns.")
+    return net
 
 
 def default_size(arch: str) -> int | None:

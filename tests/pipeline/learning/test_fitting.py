@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from pipeline.errors import ModelError, NotFoundError
-from pipeline.learning import augment, fitting, recipes, trivial
+from pipeline.learning import augment, fitting, recipes
 from pipeline.learning.augment import Augment
-from pipeline.learning.fitting import class_weights, drawn_order, pieced, scheduled, within
+from pipeline.learning.fitting import class_weights, drawn_order, scheduled, within
+from pipeline.learning.mixing import with_turned
 from pipeline.learning.models import NetSpec, build
 from pipeline.learning.options import TrainOptions
 
@@ -43,19 +44,6 @@ def test_class_weights_make_classes_equal():
     assert float(weights[1]) * 10 == pytest.approx(float(weights[0]) * 90)
 
 
-def test_a_piece_of_another_picture_brings_as_much_of_its_answer():
-    torch.manual_seed(0)
-    target = torch.arange(4000) / 4000
-    plain = target[:, None, None, None].expand(-1, 3, 32, 16)  # of one colour: the answer's
-    x, answer = pieced(plain, target)
-    torch.testing.assert_close(x.mean(dim=(1, 2, 3)), answer)
-    other = x.flatten(1)
-    changed = (other - target[:, None]).abs() > 1e-6
-    # The box's side is √u; of it s − s²/4 lies inside, so E[(s − s²/4)²] = 1/2 − 1/5 + 1/48.
-    assert float(changed.float().mean()) == pytest.approx(0.3208, abs=0.012)
-    assert len(torch.unique((changed.float().mean(dim=1) * 512).round())) > 100
-
-
 def test_cutmix_is_applied_in_its_share_of_steps(monkeypatch):
 
     calls = []
@@ -71,26 +59,6 @@ def test_cutmix_is_applied_in_its_share_of_steps(monkeypatch):
         assert least <= len(calls) <= most
 
 
-def test_turned_pictures_are_told_by_how_many_quarters():
-    """Nine pictures of which each is known by its corner: three come again, turned."""
-    x = torch.zeros(9, 1, 2, 2)
-    x[:, 0, 0, 0] = torch.arange(1.0, 10.0)
-    torch.manual_seed(3)
-
-    both, quarters = fitting.with_turned(x)
-
-    assert torch.equal(both[:9], x)
-    assert quarters[:9].tolist() == [0] * 9
-    assert both[9:].amax(dim=(1, 2, 3)).unique().numel() == len(both) - 9 == 3
-    # Against the clock the upper left corner goes to the lower left, the lower right, the upper
-    # right.
-    corners = {1: (1, 0), 2: (1, 1), 3: (0, 1)}
-    for picture, by in zip(both[9:, 0], quarters[9:].tolist(), strict=True):
-        assert picture[corners[by]] == picture.max()
-    _, oblong = fitting.with_turned(torch.zeros(9, 1, 2, 3))
-    assert oblong.tolist() == [0] * 9 + [2] * 3
-
-
 def test_a_network_learns_which_way_is_up():
     """Sky above road: asked by how far they were turned, it can tell pictures it never saw."""
     pixels = torch.randint(0, 60, (96, 3, 16, 16), dtype=torch.uint8)
@@ -103,7 +71,7 @@ def test_a_network_learns_which_way_is_up():
 
     fitting.fit(net, lesson, options, Augment(flip=True), seed=0)
 
-    new, by = fitting.with_turned(pixels[64:])
+    new, by = with_turned(pixels[64:])
     told = net.train()(new)[:, 1:].argmax(dim=1)
     assert (told == by).float().mean() > 0.9
     torch.manual_seed(1)
@@ -136,67 +104,10 @@ def test_epochs_shrink_to_the_time_there_is():
     assert within(10, 1, -6600.0, 7200.0) == 1
 
 
-@pytest.mark.parametrize(
-    ("change", "strength", "grey", "becomes"),
-    [
-        ("posterize", 0.0, 200, 200),
-        ("posterize", -1.0, 255, 0b11100000),
-        ("solarize", 0.0, 200, 200),
-        ("solarize", 0.0, 255, 0),
-        ("solarize", 0.5, 127, 127),  # only what is brighter than half is turned round
-        ("solarize", 0.5, 128, 127),
-        ("adjust_brightness", 1.0, 100, 190),
-        ("adjust_brightness", -1.0, 100, 10),
-        ("adjust_contrast", 1.0, 100, 100),  # a flat picture has none
-        ("adjust_saturation", -1.0, 100, 99),  # 0.2989 + 0.587 + 0.114 of it, cut to a whole
-    ],
-)
-def test_changes_of_any_strength_by_hand(change, strength, grey, becomes):
-    flat = torch.full((2, 3, 8, 8), grey, dtype=torch.uint8)
-
-    changed = trivial.CHANGES[change](flat, strength)
-
-    assert changed.dtype == torch.uint8
-    assert changed.unique().tolist() == [becomes]
-
-
-def test_each_picture_gets_one_change_of_thirteen():
-    ramp = torch.arange(0, 256, 4, dtype=torch.uint8).reshape(1, 1, 8, 8).expand(2600, 3, 8, 8)
-    torch.manual_seed(0)
-
-    changed = trivial.changed(ramp)
-
-    assert (changed.shape, changed.dtype) == (ramp.shape, ramp.dtype)
-    kept = (changed == ramp).flatten(1).all(dim=1).float().mean()
-    # One in thirteen by intent; equalising and stretching leave this ramp nearly as it is, and
-    # a grey has no saturation: at most four in thirteen.
-    assert 0.06 < kept < 4 / 13 + 0.03
-    assert len({picture.numpy().tobytes() for picture in changed}) >= 15
-
-
-def test_batches_are_changed_either_way(monkeypatch):
-    calls = []
-    monkeypatch.setattr(trivial, "changed", lambda x: calls.append(1) or x)
-    pixels = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
-    torch.manual_seed(0)
-    for _ in range(200):
-        recipes.augmentation("thumbnail", 1.0)(pixels)
-    assert 80 < len(calls) < 120
-
-
 def test_no_augmentation_changes_nothing():
     pixels = torch.randint(0, 255, (4, 6, 16, 16), dtype=torch.uint8)
 
     assert Augment()(pixels) is pixels
-
-
-def test_bytes_are_blended_as_shares_of_255():
-    torch.manual_seed(0)
-    pixels = torch.full((2, 3, 4, 4), 51, dtype=torch.uint8)
-    x, target = fitting.mixed(pixels, torch.tensor([0.0, 1.0]), 0.4)
-
-    assert torch.allclose(x, torch.full_like(x, 0.2))
-    assert float(target.sum()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("kind", ["thumbnail", "photograph", "footage"])
@@ -403,6 +314,10 @@ def test_a_run_taken_up_after_a_kill_ends_with_the_same_weights(tmp_path, monkey
     taken_up = go(tmp_path / "killed.safetensors")
 
     assert all(torch.equal(whole[name], taken_up[name]) for name in whole)
+    written = (tmp_path / "killed.safetensors").stat().st_mtime_ns
+    again = go(tmp_path / "killed.safetensors")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert (tmp_path / "killed.safetensors").stat().st_mtime_ns == written, "done is done"
 
 
 def test_a_validation_loss_is_not_smoothed():

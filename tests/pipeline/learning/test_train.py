@@ -542,7 +542,7 @@ from pipeline.learning.options import TrainOptions
 from pipeline.store import Workspace
 fitting.CHECKPOINT_EVERY_S = 0.05
 options = TrainOptions(
-    arch="residual", optimiser=sys.argv[3], epochs=72, batch_size=32, engine="torch"
+    arch=sys.argv[4], optimiser=sys.argv[3], epochs=72, batch_size=32, engine="torch", widen=0.25
 )
 save, saved = checkpoints.save_progress, []
 def save_and_say(*args):
@@ -556,15 +556,17 @@ print(train.train_images(Workspace(Path(sys.argv[1])), Path(sys.argv[2]),
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
-def test_twenty_kills_change_no_weight(blocks, tmp_path, optimiser):
+@pytest.mark.parametrize(
+    ("arch", "optimiser"), [("residual", "adamw"), ("residual", "muon"), ("whitened", "muon")]
+)
+def test_twenty_kills_change_no_weight(blocks, tmp_path, arch, optimiser):
     import random
     import subprocess
     import sys
     import time
 
     def start(folder):
-        command = [sys.executable, "-c", _TRAIN, str(folder), str(blocks), optimiser]
+        command = [sys.executable, "-c", _TRAIN, str(folder), str(blocks), optimiser, arch]
         run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert run.stdout.readline() == "saved\n"  # each life leaves an epoch or more
         return run
