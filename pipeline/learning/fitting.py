@@ -234,7 +234,7 @@ class _Run:
         # Processes average their gradients, so each brings its share of the batch's mean so often.
         own = (losses * weight).sum() * ranks.count()
         mean = own / ranks.summed(weight.sum()).clamp_min(1e-6)
-        told = float(mean.detach())  # of the question that is judged
+        told = mean.detach()  # of the question that is judged
         if self.turns:
             mean = mean + self.turns * F.cross_entropy(said[:, 1:], quarters)
         if options.l1:
@@ -244,7 +244,7 @@ class _Run:
         self.optimiser.step()
         self._average(number)
         right = ((logits > 0) == (target > 0.5)).sum()
-        return torch.tensor([told * len(rows), float(right)])
+        return torch.tensor([float(told) * len(rows), float(right)])
 
     def _average(self, number: int) -> None:
         if self.mean is None:
