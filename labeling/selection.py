@@ -35,6 +35,9 @@ EVEN_SHARE: Final = 0.1
 STILL_SHARE: Final = 0.01
 """Share of an hour's enriched frames that goes to still scenes."""
 
+STAY_S: Final = 2.5
+"""Candidates that move one after the other within this time show one vehicle, as a rule."""
+
 NEAR: Final = 4
 """Perceptual hashes (64 bits) that differ in at most this many are the same picture."""
 
@@ -240,6 +243,54 @@ def spread(places: NDArray[np.float64], strata: NDArray[np.intp]) -> NDArray[np.
 
     parts = [part for s in np.unique(strata) for part in halved(np.flatnonzero(strata == s))]
     return np.concatenate(parts) if parts else np.empty(0, np.intp)
+
+
+def vehicles(
+    block: NDArray[np.intp], at_s: NDArray[np.float64], moving: NDArray[np.bool_]
+) -> NDArray[np.intp]:
+    """Number what passes: moving candidates of a block, one after the other, within ``STAY_S``.
+
+    A still candidate has a number to itself. Candidates are in order of block and time.
+
+    >>> vehicles(np.zeros(6, int), np.arange(6.0), np.array([1, 1, 1, 1, 0, 1]) > 0).tolist()
+    [0, 0, 0, 1, 2, 3]
+    """
+    number = np.zeros(len(at_s), np.intp)
+    first = 0
+    for i in range(1, len(at_s)):
+        same = moving[i] and moving[i - 1] and block[i] == block[i - 1]
+        if not (same and at_s[i] - at_s[first] < STAY_S):
+            first = i
+        number[i] = number[i - 1] + (first == i)
+    return number
+
+
+def one_each(
+    chance: NDArray[np.float64],
+    group: NDArray[np.intp],
+    places: NDArray[np.float64],
+    strata: NDArray[np.intp],
+    n: int,
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return inclusion probabilities that sum to ``n``, and an order to draw in systematically.
+
+    A group has the chance of its likeliest member. Its members share that by their own chances and
+    stand together in the order, so that none is drawn twice; groups are in the order of
+    :func:`spread`. Where there are fewer groups than ``n``, each candidate is one.
+
+    >>> chance, group = np.array([4.0, 1.0, 2.0, 2.0]), np.array([0, 0, 1, 1])
+    >>> p, order = one_each(chance, group, np.zeros((4, 1)), np.zeros(4, int), 1)
+    >>> p.round(3).tolist(), order.tolist()
+    ([0.533, 0.133, 0.167, 0.167], [0, 1, 2, 3])
+    """
+    if len(np.unique(group[chance > 0])) < n:
+        group = np.arange(len(chance))
+    likeliest = np.lexsort((-chance, group))
+    first = likeliest[np.unique(group[likeliest], return_index=True)[1]]
+    turn = np.empty(len(first), np.intp)
+    turn[spread(places[first], strata[first])] = np.arange(len(first))
+    part = chance / np.maximum(np.bincount(group, weights=chance), 1e-300)[group]
+    return inclusion(chance[first], n)[group] * part, np.argsort(turn[group], kind="stable")
 
 
 def inclusion(chance: NDArray[np.float64], n: int) -> NDArray[np.float64]:

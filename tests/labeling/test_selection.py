@@ -179,3 +179,54 @@ def test_spread_keeps_strata_together_and_takes_equal_places():
     order = selection.spread(np.zeros((5, 2)), strata)
     assert strata[order].tolist() == [0, 0, 1, 1, 1]
     assert selection.spread(np.zeros((0, 2)), np.zeros(0, np.intp)).tolist() == []
+
+
+def passing(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Sixty things of one to three candidates each: group, chance, place, hour of each."""
+    group = np.repeat(np.arange(60), rng.integers(1, 4, 60))
+    chance = rng.random(len(group)) ** 3 + 1e-4
+    chance[rng.random(len(group)) < 0.1] = 0.0  # repeats that another stands for
+    return group, chance, rng.normal(size=(len(group), 3)), group % 3
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 40))
+def test_no_vehicle_is_drawn_twice(seed, n):
+    group, chance, places, hours = passing(np.random.default_rng(seed))
+    probability, order = selection.one_each(chance, group, places, hours, n)
+    assert sorted(order) == list(range(len(group)))
+    assert probability.sum() == pytest.approx(n)
+    assert (probability[chance == 0] == 0).all()
+    picked = order[selection.systematic(probability[order], np.random.default_rng(seed))]
+    assert len(picked) == n
+    assert len(set(group[picked])) == n
+
+
+def test_a_vehicle_is_as_likely_as_its_likeliest_candidate_and_chances_hold():
+    group = np.array([0, 0, 0, 1, 2, 2, 3])
+    chance = np.array([3.0, 2.0, 1.0, 3.0, 1.0, 1.0, 1.0])
+    probability, order = selection.one_each(
+        chance, group, np.arange(7.0)[:, None], np.zeros(7, np.intp), 2
+    )
+    # Groups have 3, 3, 1 and 1 of 8; two are drawn: 3/4, 3/4, 1/4, 1/4.
+    np.testing.assert_allclose(
+        probability, [3 / 8, 1 / 4, 1 / 8, 3 / 4, 1 / 8, 1 / 8, 1 / 4], rtol=1e-12
+    )
+    rng, counts = np.random.default_rng(0), np.zeros(7)
+    for _ in range(4000):
+        counts[order[selection.systematic(probability[order], rng)]] += 1
+    assert np.abs(counts / 4000 - probability).max() < 0.03  # 4 standard errors
+
+
+def test_where_vehicles_are_fewer_than_labels_every_candidate_counts():
+    group, chance = np.array([0, 0, 0, 1]), np.ones(4)
+    probability, _ = selection.one_each(chance, group, np.zeros((4, 1)), np.zeros(4, np.intp), 3)
+    assert probability.tolist() == [0.75] * 4
+
+
+def test_who_passes_is_told_by_time_and_rest():
+    block = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    at = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 4.5, 5.5, 6.5])
+    moving = np.array([1, 1, 1, 1, 0, 1, 0, 0]) > 0
+    assert selection.vehicles(block, at, moving).tolist() == [0, 0, 0, 1, 2, 3, 4, 5]
+    assert selection.vehicles(block[:0], at[:0], moving[:0]).tolist() == []
