@@ -25,6 +25,7 @@ FRAMES_A_DAY = 8_640  # one every ten seconds, as counts by occupancy look
 _THRESHOLDS = (0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9, 0.05, 0.95, 0.02)  # ties: nearest to a half
 SUREST = 0.995  # no label, however unanimous, is surer than this
 _FLAWS = (0.002, 0.01, 0.02, 0.04, 0.07, 0.1)
+_USUAL_FLAW = 0.005  # mean of the exponential prior: wrong and sure of itself are few labels
 _SURER = (1.5, 2.0, 4.0)  # votes may also say more than they claim: one vote of a careful person
 
 Floats = NDArray[np.float64]
@@ -111,7 +112,7 @@ def calibrate(
             p = sigmoid(z / math.exp(log_t) + to_road + bias)
             likelihood = (w * np.log(p * said + (1 - p) * unsaid)).sum()
             # Two rows' worth of belief that nothing is to be mended.
-            return float(-likelihood) + 0.5 * log_t**2 + 0.1 * bias**2
+            return float(-likelihood) + 0.5 * log_t**2 + 0.1 * bias**2 + flaw / _USUAL_FLAW
 
         log_t, bias = _lowest(cost)
         return cost(log_t, bias), log_t, bias

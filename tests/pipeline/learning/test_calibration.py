@@ -172,3 +172,19 @@ def test_the_threshold_for_counting_minds_false_alarms_by_prevalence():
 
     assert calibration.counting_threshold(truth, p, np.ones(1200), 0.33) == 0.4
     assert calibration.counting_threshold(truth, p, np.ones(1200), 0.001) == 0.5
+
+
+@pytest.mark.parametrize("seed", [5, 6, 21])
+def test_votes_that_disagree_do_not_cast_doubt_on_those_that_agree(seed):
+    """Frames in dispute are hard: 65% right for the 90% they claim; the others are never wrong."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(-0.5, 1.5, 600)
+    truth = rng.random(600) < 1 / (1 + np.exp(-2 * logits))
+    disputed = rng.random(600) < 0.15
+    said = truth ^ (disputed & (rng.random(600) < 0.35))
+    claim = np.where(disputed, 0.9, 0.999)
+    label_p = np.where(said, claim, 1 - claim)
+    fitted = calibration.calibrate(
+        logits, label_p, np.ones(600), shown=0.5, prior=float(label_p.mean())
+    )
+    assert fitted.flaw == 0.002  # the least there is; by the likelihood alone 0.01 to 0.02
