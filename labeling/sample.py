@@ -275,7 +275,7 @@ def _enriched(
     repeats = _repeats(pool, kinds, n, _rng("repeats", seed, *zone))
     chance = np.where(repeats > 0, chance, 0.0)
     passing = selection.vehicles(
-        np.array([i for i, _, _ in pool]), np.array([at for _, at, _ in pool]), kinds > 0
+        np.array([i for i, _, _ in pool]), np.array([at for _, at, _ in pool]), kinds > 0, n
     )
     probability, order = selection.one_each(chance, passing, judged.place, hours, n)
     picked = order[selection.systematic(probability[order], _rng("enriched", seed, *zone))]

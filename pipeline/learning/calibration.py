@@ -111,7 +111,8 @@ def calibrate(
         def cost(log_t: float, bias: float) -> float:
             p = sigmoid(z / math.exp(log_t) + to_road + bias)
             likelihood = (w * np.log(p * said + (1 - p) * unsaid)).sum()
-            # Two rows' worth of belief that nothing is to be mended.
+            # Two rows' worth of belief that nothing is to be mended; and labels sure of themselves
+            # are seldom wrong: what a few hard frames say must not make networks look infallible.
             return float(-likelihood) + 0.5 * log_t**2 + 0.1 * bias**2 + flaw / _USUAL_FLAW
 
         log_t, bias = _lowest(cost)

@@ -208,10 +208,11 @@ def test_a_vehicle_is_as_likely_as_its_likeliest_candidate_and_chances_hold():
     probability, order = selection.one_each(
         chance, group, np.arange(7.0)[:, None], np.zeros(7, np.intp), 2
     )
-    # Groups have 3, 3, 1 and 1 of 8; two are drawn: 3/4, 3/4, 1/4, 1/4.
-    np.testing.assert_allclose(
-        probability, [3 / 8, 1 / 4, 1 / 8, 3 / 4, 1 / 8, 1 / 8, 1 / 4], rtol=1e-12
-    )
+    # Groups have 3, 3, 1 and 1 of 8; two are drawn: 3/4, 3/4, 1/4, 1/4. The first is shared as
+    # 3 : 2 : 1 nine tenths, evenly one tenth.
+    first = 0.9 * np.array([3, 2, 1]) / 6 + 0.1 / 3
+    np.testing.assert_allclose(probability[:3], 3 / 4 * first, rtol=1e-12)
+    np.testing.assert_allclose(probability[3:], [3 / 4, 1 / 8, 1 / 8, 1 / 4], rtol=1e-12)
     rng, counts = np.random.default_rng(0), np.zeros(7)
     for _ in range(4000):
         counts[order[selection.systematic(probability[order], rng)]] += 1
@@ -230,3 +231,18 @@ def test_who_passes_is_told_by_time_and_rest():
     moving = np.array([1, 1, 1, 1, 0, 1, 0, 0]) > 0
     assert selection.vehicles(block, at, moving).tolist() == [0, 0, 0, 1, 2, 3, 4, 5]
     assert selection.vehicles(block[:0], at[:0], moving[:0]).tolist() == []
+
+
+def test_labels_beyond_the_vehicles_go_to_them_again_and_not_to_empty_roads():
+    # 40 vehicles of four candidates, 400 still ones; 60 labels: more than vehicles.
+    block, at = np.zeros(560, np.intp), np.arange(560.0)
+    moving = np.arange(560) % 14 < 4
+    chance = np.where(moving, 0.99 / 160, 0.01 / 400)
+    group = selection.vehicles(block, at, moving, 60)
+    probability, _ = selection.one_each(
+        chance, group, np.zeros((560, 1)), np.zeros(560, np.intp), 60
+    )
+    assert len(np.unique(group[moving])) == 160  # as 80 pairs they would be less than twice 60
+    assert probability[~moving].sum() < 0.05 * 60
+    few = selection.vehicles(block, at, moving, 20)
+    assert len(np.unique(few[moving])) == 80  # three and one each
