@@ -26,7 +26,7 @@ from pipeline.counting.records import (
     ZoneScores,
 )
 from pipeline.counting.spans import by_hour, common, merged, total
-from pipeline.counting.zone import ZoneResult, count_zone, shift_of_day
+from pipeline.counting.zone import ZoneResult, count_zone
 from pipeline.domain import Span
 
 _DRIFT_Z = 3.5
@@ -65,13 +65,12 @@ def count_day(
     wanted = common(scheduled, merged(hours))
     held = common(covered, wanted)
     coverage = total(held) / total(wanted) if total(wanted) > 0 else 0.0
-    shift = shift_of_day(zones, held, classifier) if params.looks is not None else 0.0
     results = []
     lanes = Counter(scores.movement for scores in zones)
     for scores in sorted(zones, key=lambda one: one.zone):
         shape = shape_of(profile, (scores.zone, scores.movement), len(hours), hour_of_week)
         rules = params.for_lanes() if lanes[scores.movement] > 1 else params
-        results.append(count_zone(scores, held, wanted, hours, classifier, rules, shape, shift))
+        results.append(count_zone(scores, held, wanted, hours, classifier, rules, shape))
     rows, zone_rows = [], []
     for movement in sorted({one.scores.movement for one in results}):
         group = [one for one in results if one.scores.movement == movement]
@@ -121,8 +120,10 @@ def _movement(
     params: CountParams,
 ) -> MovementCount:
     """Sum the zones of one movement."""
-    passages = straddling([passage for one in group for passage in _named(one)])
-    doubled = float(sum("straddle" in one.flags for one in passages))
+    named = [passage for one in group for passage in _named(one)]
+    passages = straddling(named)
+    # An echo was counted as far as its zone believed it, and no further is it taken off.
+    doubled = float(sum(one.trucks for one in named) - sum(one.trucks for one in passages))
     seen = np.sum([one.seen for one in group], axis=0)
     filled = np.sum([one.filled for one in group], axis=0)
     raw = float(seen.sum() + filled.sum())

@@ -61,8 +61,6 @@ _CAP = 9.0
 _STEP = 0.05
 _HALF = int(_CAP / _STEP)
 _RATIO = (np.arange(2 * _HALF + 1) - _HALF) * _STEP
-_SHIFTS = np.linspace(-4.0, 4.0, 161)
-_SHIFT_SD = 1.0
 
 
 def emq_prevalence(p_truck: Floats, prevalence: float) -> float:
@@ -89,28 +87,6 @@ def _emq(count: Indices, prevalence: float, rounds: int = 300) -> float:
             return new
         now = new
     return now
-
-
-def prevalence_shift(p_truck: Floats, prevalence: float, frames_each: float) -> float:
-    """Return by how much a day's log odds of a truck differ from those at ``prevalence``.
-
-    The likeliest shift under label shift (Saerens et al. 2002), with a normal prior of standard
-    deviation ``_SHIFT_SD`` about none: a day with few trucks moves little. Frames come in runs of
-    ``frames_each`` of one vehicle, and count as one.
-
-    >>> rush = np.repeat([0.9999, 0.0001], [200, 800])  # sure answers: a fifth
-    >>> round(prevalence_shift(rush, 0.05, 1.0), 2)  # ln(0.2 ÷ 0.8) − ln(0.05 ÷ 0.95) = 1.56
-    1.55
-    >>> prevalence_shift(np.full(9, 0.05), 0.05, 1.0)  # these say nothing
-    0.0
-    """
-    count = np.bincount(_steps(p_truck, prevalence), minlength=_RATIO.size)
-    held = np.flatnonzero(count)
-    base = float(np.clip(prevalence, 1e-5, 1 - 1e-5))
-    odds = base / (1 - base) * np.exp(_SHIFTS)[:, None]
-    mixed = np.log((odds * np.exp(_RATIO[held]) + 1) / (odds + 1))
-    likely = mixed @ count[held] / max(frames_each, 1.0) - 0.5 * (_SHIFTS / _SHIFT_SD) ** 2
-    return float(_SHIFTS[np.argmax(likely)])
 
 
 def weigh(scores: ZoneScores, covered: Sequence[Span], classifier: Classifier) -> Evidence:

@@ -13,14 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.counting.bursts import dense_stretches, thinned
-from pipeline.counting.evidence import (
-    Cells,
-    Evidence,
-    grid,
-    prevalence_shift,
-    weigh,
-    within,
-)
+from pipeline.counting.evidence import Cells, Evidence, grid, weigh
 from pipeline.counting.fit import learn
 from pipeline.counting.model import Fit, ZoneDay
 from pipeline.counting.occupancy import Occupancy, by_occupancy
@@ -41,7 +34,6 @@ from pipeline.domain import Span
 _CELLS_PER_DWELL = 4.5
 _ODDS_SD = 0.6
 _SURE = 0.95
-_SUREST = 6.2  # log odds of a frame: no network is surer than 0.998 of what it sees
 # A few seconds of dense footage say nothing of stays, but a lane zone is crossed in about two.
 _PLAINLY_DENSE_S = 0.5
 _ORDINARY_STAY_S = 2.0
@@ -117,12 +109,8 @@ def count_zone(
     classifier: Classifier,
     params: CountParams,
     shape: Floats,
-    shift: float = 0.0,
 ) -> ZoneResult:
-    """Count one zone. ``covered`` lies within ``scheduled``; ``shape`` is float64[H], mean 1.
-
-    ``shift``: see :func:`shift_of_day`.
-    """
+    """Count one zone. ``covered`` lies within ``scheduled``; ``shape`` is float64[H], mean 1."""
     known = params.known_dwell(scores.zone)
     bursts = dense_stretches(scores.at_s, covered)
     if bursts:
@@ -153,10 +141,11 @@ def count_zone(
         reason = "the classifier's errors would hide a few trucks"
         return replace(_nothing(scores, evidence, hours, reason), dwell=learned)
     seen_s, wanted_s = by_hour(covered, hours), by_hour(scheduled, hours)
-    seen, edges = _seen(fit, cells, parked)
+    seen, edges = _seen(fit, cells)
     doubt = 0.0
     if params.looks is not None and passages:
-        passages, seen, doubt = doubted(scores, passages, seen, hours, params.looks, shift)
+        passages, seen, doubt = doubted(scores, passages, seen, hours, params.looks)
+    seen = seen + _standing(parked, cells, len(hours))
     filled, variance = _fill(fit, seen, seen_s, np.maximum(wanted_s - seen_s, 0.0), shape)
     passages = tuple(sorted((*passages, *parked), key=lambda one: one.entered_s))
     sure = float(sum(min(one.trucks, 1.0) for one in passages if "weak" not in one.flags))
@@ -179,35 +168,17 @@ def count_zone(
     )
 
 
-def shift_of_day(
-    zones: Sequence[ZoneScores], covered: Sequence[Span], classifier: Classifier
-) -> float:
-    """Return how much likelier a truck is, in log odds, on this day than the scores assume.
-
-    Scores are calibrated at the prevalence of the days that were labelled; a day may have half of
-    it, or twice. All zones of the camera say it together.
-    """
-    kept = [one.p_truck[within(one.at_s, covered)] for one in zones]
-    steps = [np.median(np.diff(one.at_s)) for one in zones if one.at_s.size > 1]
-    if not steps:
-        return 0.0
-    frames_each = _ORDINARY_STAY_S / max(float(np.median(steps)), 1e-3)
-    return prevalence_shift(np.concatenate(kept), classifier.prevalence, frames_each)
-
-
 def doubted(
     scores: ZoneScores,
     passages: Sequence[Passage],
     seen: Floats,
     hours: Sequence[Span],
     looks: float,
-    shift: float = 0.0,
 ) -> tuple[tuple[Passage, ...], Floats, float]:
     """Weigh each passage by how likely its vehicle is a truck; its frames do not err independently.
 
     The frames of the middle half have mean log odds z; as ``looks`` independent looks they make
-    q = 1 / (1 + exp(-looks z - shift)), and the passage counts q trucks. Trucks are as common as
-    the day's ``shift`` says (:func:`shift_of_day`), not as on the days of the labels.
+    q = 1 / (1 + exp(-looks z)), and the passage counts q trucks.
 
     Returns:
         The passages more likely a truck than not, float64[H] trucks seen by hour, and the variance
@@ -219,10 +190,9 @@ def doubted(
     for one in passages:
         first, last = np.searchsorted(scores.at_s, [one.entered_s, one.exited_s])
         quarter = (last - first) // 4
-        p = np.clip(scores.p_truck[first + quarter : last - quarter], 1e-6, 1 - 1e-6)
-        frames = np.clip(np.log(p / (1 - p)), -_SUREST - shift, _SUREST - shift)
-        odds = float(np.mean(frames)) if p.size else 0.0
-        q = float(1 / (1 + np.exp(-looks * odds - shift)))
+        p = np.clip(scores.p_truck[first + quarter : last - quarter], 0.002, 0.998)
+        odds = float(np.mean(np.log(p / (1 - p)))) if p.size else 0.0
+        q = float(1 / (1 + np.exp(-looks * odds)))
         middle = (one.entered_s + one.exited_s) / 2
         hour = int(np.clip(np.searchsorted(starts, middle, side="right") - 1, 0, seen.size - 1))
         listed[hour] += one.trucks
@@ -320,7 +290,7 @@ def _learn(
     return fit, cells, parked
 
 
-def _seen(fit: Fit, cells: Cells, parked: Sequence[Passage]) -> tuple[Floats, float]:
+def _seen(fit: Fit, cells: Cells) -> tuple[Floats, float]:
     """Return trucks by hour whose middle lies in seen cells, and the correction for cut stays.
 
     The chain counts entries; a stay cut at the start of a seen stretch has its middle inside half
@@ -334,10 +304,16 @@ def _seen(fit: Fit, cells: Cells, parked: Sequence[Passage]) -> tuple[Floats, fl
     edge = np.zeros(hours)
     np.add.at(edge, cells.hour[starts], 0.5 * fit.busy[starts] * many[cells.hour[starts]])
     np.add.at(edge, cells.hour[ends - 1], -0.5 * fit.busy[ends - 1] * many[cells.hour[ends - 1]])
+    return np.maximum(trucks + edge, 0.0), float(edge.sum())
+
+
+def _standing(parked: Sequence[Passage], cells: Cells, hours: int) -> Floats:
+    """Return parked trucks, one each, by the hour of their middle. The chain knows none of them."""
+    trucks = np.zeros(hours)
     for one in parked:
         middle = int(((one.entered_s + one.exited_s) / 2 - cells.start_s) // cells.width_s)
         trucks[cells.hour[min(max(middle, 0), cells.hour.size - 1)]] += 1.0
-    return np.maximum(trucks + edge, 0.0), float(edge.sum())
+    return trucks
 
 
 def _fill(

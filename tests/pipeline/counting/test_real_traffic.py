@@ -22,10 +22,14 @@ def scores(trucks: list[tuple[float, float]], until: float, name: str = "a") -> 
 
 
 def count(
-    zones: list[ZoneScores], covered: list[tuple[float, float]], until: float, dwell: float = 3.0
+    zones: list[ZoneScores],
+    covered: list[tuple[float, float]],
+    until: float,
+    dwell: float = 3.0,
+    looks: float | None = None,
 ) -> MovementCount:
     """Count with a dwell known from before."""
-    known = CountParams(dwell={"*": Dwell(dwell, 0.25, 0.03)})
+    known = CountParams(dwell={"*": Dwell(dwell, 0.25, 0.03)}, looks=looks)
     return count_day(zones, covered, [(0.0, until)], HOURS, JUDGE, known).movements[0]
 
 
@@ -90,6 +94,23 @@ def test_two_abreast_stay_two_and_a_straddling_truck_is_one() -> None:
     weak = ZoneScores("right", "out", echo.at_s, np.where(echo.p_truck > 0.5, 0.6, 0.01))
     straddled = count([left, weak], [(0, 600)], 600)
     assert straddled.truck_count == pytest.approx(5, abs=0.6)
+    # Where vehicles are believed as far as they look like trucks, an echo is no more than that.
+    believed = count([left, weak], [(0, 600)], 600, looks=1.0)
+    assert believed.truck_count == pytest.approx(5 * 0.97, abs=0.3)
+    lines = [value for name, value in believed.arithmetic if name != "truck_count"]
+    assert sum(v for v in lines if v is not None) == pytest.approx(believed.truck_count, abs=0.1)
+
+
+def test_a_parked_truck_is_not_doubted_because_others_are() -> None:
+    at_s = (np.arange(int(7200 * HZ)) + 0.5) / HZ
+    p_truck = np.full(at_s.size, 0.01)
+    p_truck[(at_s >= 600) & (at_s < 1000)] = 0.97
+    for k in range(20):  # one half each: believed as ten
+        p_truck[(at_s >= 3700 + 100 * k) & (at_s < 3703 + 100 * k)] = 0.5
+    row = count([ZoneScores("a", "out", at_s, p_truck)], [(0, 7200)], 7200, looks=1.0)
+    hours = [hour.truck_count for hour in row.hourly]
+    assert hours[0] == pytest.approx(1.0, abs=0.1)
+    assert hours[1] == pytest.approx(10.0, abs=1.5)
 
 
 def test_sparse_frames_need_a_known_dwell() -> None:
