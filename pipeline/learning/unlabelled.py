@@ -27,9 +27,8 @@ from pipeline.schemas import CLIPS
 from pipeline.store import Workspace
 
 WINDOW_S = 12.0
-ABOUT_S = 0.8  # how far about a label instants are read, and hear it
-FADED_S = 1.2
-LASTING = 2.0  # a label's word holds in full for 0.6 s, and would be nothing at ``FADED_S``
+ABOUT_S = 0.8
+LASTING = 1.6  # a label's word holds in full for 0.3 s, and fades to nothing at ``ABOUT_S``
 WINDOW_HZ = 4.0
 LEAST_SHARE = 0.03  # of the crop, below which no vehicle is in it
 
@@ -90,7 +89,7 @@ class Windows:
             if theirs[i] < LEAST_SHARE or not len(here):
                 continue
             alike = np.minimum(mine[here], theirs[i]) / np.maximum(mine[here], theirs[i])
-            says = said[i] * np.minimum(1.0, LASTING * (1 - away / FADED_S)) * alike
+            says = said[i] * np.minimum(1.0, LASTING * (1 - away / ABOUT_S)) * alike
             heard[here] = np.where(np.abs(says) > np.abs(heard[here]), says, heard[here])
         return heard
 

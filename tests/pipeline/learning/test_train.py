@@ -421,9 +421,9 @@ def test_a_label_vouches_for_its_vehicle_and_for_no_other(campaign):
     truck = int(np.flatnonzero(labelled.truth)[-1])  # the last frame: none comes after it
     said = np.zeros(len(labelled))
     said[truck] = 2.0
-    seen = _instants(labelled, [truck] * 5, [0.0, 0.6, 0.66, 0.78, 0.9], [False] * 5)
-    # In full for 0.6 s, then 2 (1 - t / 1.2) of it, to 0.8 s: 2 · 0.9 and 2 · 0.7.
-    assert seen.vouched(labelled, said) == pytest.approx([2.0, 2.0, 1.8, 1.4, 0.0])
+    seen = _instants(labelled, [truck] * 5, [0.0, 0.3, 0.5, 0.7, 0.9], [False] * 5)
+    # In full for 0.3 s, then 1.6 (1 - t / 0.8) of it: 2 · 0.6 and 2 · 0.2.
+    assert seen.vouched(labelled, said) == pytest.approx([2.0, 2.0, 1.2, 0.4, 0.0])
     empty = _instants(labelled, [truck - 1], [0.5], [False])
     assert seen.share[0] > 0.03 > empty.share[0]
     assert empty.vouched(labelled, said) == pytest.approx([0.0])
