@@ -208,11 +208,12 @@ def measure(
 
 
 def measure_by_model(p_truck: NDArray[np.float64], strata: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return what the chance of each candidate is proportional to once a model can tell trucks.
+    """Return what the chance of each candidate is in proportion to once a model can tell trucks.
 
-    Half goes to what the model takes for a truck, in proportion to p; half to what it is unsure
-    about, in proportion to the variance p (1 − p). An hour gets in proportion to the square root
-    of its candidates. A little is added to each, so that what the model misses can still be drawn.
+    That is its chance where it passes alone, as in :func:`measure`. Half goes to what the model
+    takes for a truck, in proportion to p; half to what it is unsure about, in proportion to the
+    variance p (1 − p). An hour gets in proportion to the square root of its candidates. A little is
+    added to each, so that what the model misses can still be drawn.
     """
     chance = np.zeros(len(p_truck))
     for stratum in np.unique(strata):

@@ -119,11 +119,13 @@ def test_enrichment_without_bias():
     """Issue 4, point 4: trucks go from 5% to 35% or more; prevalence stays unbiased."""
     rng = np.random.default_rng(7)
     truck = np.zeros(6000, bool)
-    truck[rng.choice(6000, 300, replace=False)] = True
+    for start in rng.choice(1500, 150, replace=False) * 4:
+        truck[start : start + 2] = True  # 150 trucks of two candidates each
     cars = rng.random(6000) < 0.3
     sizes = np.where(truck, np.exp(rng.normal(np.log(0.2), 0.35, 6000)), 0.0)
     sizes = np.where(~truck & cars, np.exp(rng.normal(np.log(0.04), 0.5, 6000)), sizes)
     strata = np.repeat(np.arange(24), 250)
+    passing = selection.vehicles(strata, np.arange(6000.0), sizes > 0, 210)
     shares, from_random, from_enriched = [], [], []
     for seed in range(300):
         draw = np.random.default_rng(seed)
@@ -132,11 +134,12 @@ def test_enrichment_without_bias():
         instants = selection.uniform_instants([(0.0, 6000.0)], k, draw)
         random = np.array([int(t) for _, t in instants])
         chance, _ = selection.measure(sizes, sizes > 0, strata)
-        probability = selection.inclusion(chance, n - k)
-        enriched = selection.systematic(probability, draw)
+        probability, order = selection.one_each(chance, passing, np.zeros((6000, 1)), strata, n - k)
+        enriched = order[selection.systematic(probability[order], draw)]
         shares.append(truck[np.concatenate([random, enriched])].mean())
         from_random.append(truck[random].mean())
         from_enriched.append((truck[enriched] / probability[enriched]).sum() / 6000)
+        assert len(set(passing[enriched])) == n - k
     assert np.mean(shares) >= 0.35
     for estimates in (from_random, from_enriched):
         error = np.std(estimates) / np.sqrt(len(estimates))
