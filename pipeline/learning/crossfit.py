@@ -67,8 +67,7 @@ class CrossFitting:
         fitted = self.training.calibrated(held_out, opinions[windows.random])
         lesson = self._mended(held_out, fitted)
         free = self._self_taught(windows, windows.smoothed(opinions), fitted)
-        told = free.picked(free.weight > LEAST_WEIGHT)
-        last = Course("final", lesson + told, epochs=self._long_enough(n, told))
+        last = Course("final", lesson + free, epochs=self._long_enough(n, free))
         if len(free):
             courses = self._courses("pupil", lesson, free, folds, after="teacher")
             side_by_side(self.training.room, [last, *courses])
@@ -76,7 +75,7 @@ class CrossFitting:
             folds = replace(folds, windows=folds.windows[drawn], heard=folds.heard[:, drawn])
             held_out, opinions = self._judged(courses, windows.pixels[drawn], folds)
             fitted = self.training.calibrated(held_out, opinions)
-        sizes = {"train": n, "cross_fitted": n, "unlabelled": len(told)}
+        sizes = {"train": n, "cross_fitted": n, "unlabelled": len(free)}
         return self.training.taught(last), replace(held_out, calibration=fitted), sizes
 
     def _windows(self) -> Windows:
