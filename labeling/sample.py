@@ -256,10 +256,7 @@ def _enriched(
     seed: int,
     judge: Judge,
 ) -> list[Chosen]:
-    """Draw ``n`` candidates of a zone, in favour of trucks, spread over hours and over looks.
-
-    A vehicle is worth one label: a second one of it says little new.
-    """
+    """Draw ``n`` candidates of a zone, in favour of trucks, spread over hours and over looks."""
     pool = [
         (number, offset, motion)
         for number in sorted(seen)
@@ -270,15 +267,14 @@ def _enriched(
     if not pool or n < 1:
         return []
     judged = judge(seen, zone[1], [(i, offset) for i, offset, _ in pool])
+    order = selection.spread(judged.place, np.array([blocks[i].hour for i, _, _ in pool]))
+    pool = [pool[i] for i in order]
     hours = np.array([blocks[i].hour for i, _, _ in pool])
-    chance, kinds, why = _favour(pool, hours, judged.p_truck)
+    p_truck = None if judged.p_truck is None else judged.p_truck[order]
+    chance, kinds, why = _favour(pool, hours, p_truck)
     repeats = _repeats(pool, kinds, n, _rng("repeats", seed, *zone))
-    chance = np.where(repeats > 0, chance, 0.0)
-    passing = selection.vehicles(
-        np.array([i for i, _, _ in pool]), np.array([at for _, at, _ in pool]), kinds > 0, n
-    )
-    probability, order = selection.one_each(chance, passing, judged.place, hours, n)
-    picked = order[selection.systematic(probability[order], _rng("enriched", seed, *zone))]
+    probability = selection.inclusion(np.where(repeats > 0, chance, 0.0), n)
+    picked = selection.systematic(probability, _rng("enriched", seed, *zone))
     return [
         Chosen(
             block=pool[i][0],

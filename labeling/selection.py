@@ -2,8 +2,7 @@
 
 Two shares. The *random* share falls uniformly over the footage and alone estimates prevalence,
 sensitivity and specificity. The *enriched* share is drawn from candidate instants with probability
-proportional to a measure that favours large moving things, because trucks are rare, and at most
-once per passing vehicle, because a second label of it says little new. Both keep their
+proportional to a measure that favours large moving things, because trucks are rare. Both keep their
 sampling weight: the seconds of footage that one frame stands for (1 ÷ inclusion probability per
 second), so Horvitz and Thompson's 1952 estimator is unbiased whatever the enrichment.
 
@@ -35,9 +34,6 @@ EVEN_SHARE: Final = 0.1
 
 STILL_SHARE: Final = 0.01
 """Share of an hour's enriched frames that goes to still scenes."""
-
-STAY_S: Final = 2.5
-"""Candidates that move, one after the other, less than this after the first show one vehicle."""
 
 NEAR: Final = 4
 """Perceptual hashes (64 bits) that differ in at most this many are the same picture."""
@@ -181,9 +177,7 @@ def uniform_instants(
 def measure(
     bulks: NDArray[np.float64], moving: NDArray[np.bool_], strata: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return what the chance of each candidate is in proportion to, and which ones are large.
-
-    That is its chance where it passes alone; of a vehicle's candidates see :func:`one_each`.
+    """Return what the chance of each candidate is proportional to, and which ones are large.
 
     A moving thing's chance falls with its rank r (0 the bulkiest, 1 the least of its hour) as
     1 / (1 + (r / 0.05)²), a tenth being shared evenly: half of the draw comes from the bulkiest
@@ -208,12 +202,11 @@ def measure(
 
 
 def measure_by_model(p_truck: NDArray[np.float64], strata: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return what the chance of each candidate is in proportion to once a model can tell trucks.
+    """Return what the chance of each candidate is proportional to once a model can tell trucks.
 
-    That is its chance where it passes alone, as in :func:`measure`. Half goes to what the model
-    takes for a truck, in proportion to p; half to what it is unsure about, in proportion to the
-    variance p (1 − p). An hour gets in proportion to the square root of its candidates. A little is
-    added to each, so that what the model misses can still be drawn.
+    Half goes to what the model takes for a truck, in proportion to p; half to what it is unsure
+    about, in proportion to the variance p (1 − p). An hour gets in proportion to the square root
+    of its candidates. A little is added to each, so that what the model misses can still be drawn.
     """
     chance = np.zeros(len(p_truck))
     for stratum in np.unique(strata):
@@ -247,73 +240,6 @@ def spread(places: NDArray[np.float64], strata: NDArray[np.intp]) -> NDArray[np.
 
     parts = [part for s in np.unique(strata) for part in halved(np.flatnonzero(strata == s))]
     return np.concatenate(parts) if parts else np.empty(0, np.intp)
-
-
-def vehicles(
-    block: NDArray[np.intp],
-    at_s: NDArray[np.float64],
-    moving: NDArray[np.bool_],
-    wanted: int = 0,
-) -> NDArray[np.intp]:
-    """Number what passes, from 0: moving candidates of a block, one after the other, in a stay.
-
-    A stay is ``STAY_S`` from the first candidate on, or, as often as things that move are fewer
-    than twice the labels ``wanted``, half of it: then one thing may have several numbers, rather
-    than labels go to empty roads. A still candidate has a number to itself. Candidates are in order
-    of block and time.
-
-    >>> at, moving = np.arange(6.0), np.array([1, 1, 1, 1, 0, 1]) > 0
-    >>> vehicles(np.zeros(6, int), at, moving).tolist()
-    [0, 0, 0, 1, 2, 3]
-    >>> vehicles(np.zeros(6, int), at, moving, wanted=2).tolist()
-    [0, 1, 2, 3, 4, 5]
-    """
-    stay = STAY_S
-    while True:
-        number = np.zeros(len(at_s), np.intp)
-        first = 0
-        for i in range(1, len(at_s)):
-            same = moving[i] and moving[i - 1] and block[i] == block[i - 1]
-            if not (same and at_s[i] - at_s[first] < stay):
-                first = i
-            number[i] = number[i - 1] + (first == i)
-        found = len(np.unique(number[moving]))
-        if found >= 2 * wanted or found == np.count_nonzero(moving):
-            return number
-        stay /= 2
-
-
-def one_each(
-    chance: NDArray[np.float64],
-    group: NDArray[np.intp],
-    places: NDArray[np.float64],
-    strata: NDArray[np.intp],
-    n: int,
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return inclusion probabilities, and an order to draw in, that take at most one of a group.
-
-    A group has the chance of its likeliest member. Its members share that, a tenth of it evenly and
-    the rest by their own chances, and stand together in the order, so that a systematic draw takes
-    no two of them; groups are in the order of :func:`spread`. Where there are fewer groups than
-    ``n``, each candidate is one. ``group`` ``int[m]`` counts from 0 without gaps; the probabilities
-    sum to ``n``, or to the number of chances above 0 where that is less.
-
-    >>> chance, group = np.array([4.0, 1.0, 2.0, 2.0]), np.array([0, 0, 1, 1])
-    >>> p, order = one_each(chance, group, np.zeros((4, 1)), np.zeros(4, int), 1)
-    >>> p.round(3).tolist(), order.tolist()
-    ([0.513, 0.153, 0.167, 0.167], [0, 1, 2, 3])
-    """
-    if len(np.unique(group[chance > 0])) < n:
-        group = np.arange(len(chance))
-    likeliest = np.lexsort((-chance, group))
-    first = likeliest[np.unique(group[likeliest], return_index=True)[1]]
-    turn = np.empty(len(first), np.intp)
-    turn[spread(places[first], strata[first])] = np.arange(len(first))
-    some = chance > 0
-    even = some / np.maximum(np.bincount(group, weights=some), 1.0)[group]
-    own = chance / np.maximum(np.bincount(group, weights=chance), 1e-300)[group]
-    part = (1 - EVEN_SHARE) * own + EVEN_SHARE * even
-    return inclusion(chance[first], n)[group] * part, np.argsort(turn[group], kind="stable")
 
 
 def inclusion(chance: NDArray[np.float64], n: int) -> NDArray[np.float64]:
