@@ -145,7 +145,11 @@ def count_zone(
     doubt = 0.0
     if params.looks is not None and passages:
         passages, seen, doubt = doubted(scores, passages, seen, hours, params.looks)
+    if params.looks is not None:
+        parked = [replace(one, trucks=belief(scores, one, params.looks)) for one in parked]
     seen = seen + _standing(parked, cells, len(hours))
+    doubt += sum(one.trucks * (1 - one.trucks) for one in parked)
+    parked = [one for one in parked if one.trucks >= 0.5]
     filled, variance = _fill(fit, seen, seen_s, np.maximum(wanted_s - seen_s, 0.0), shape)
     passages = tuple(sorted((*passages, *parked), key=lambda one: one.entered_s))
     sure = float(sum(min(one.trucks, 1.0) for one in passages if "weak" not in one.flags))
@@ -168,6 +172,19 @@ def count_zone(
     )
 
 
+def belief(scores: ZoneScores, one: Passage, looks: float) -> float:
+    """Return how likely a passage's vehicle is a truck; its frames do not err independently.
+
+    The frames of the middle half have mean log odds z; as ``looks`` independent looks they make
+    1 / (1 + exp(-looks z)).
+    """
+    first, last = np.searchsorted(scores.at_s, [one.entered_s, one.exited_s])
+    quarter = (last - first) // 4
+    p = np.clip(scores.p_truck[first + quarter : last - quarter], 0.002, 0.998)
+    odds = float(np.mean(np.log(p / (1 - p)))) if p.size else 0.0
+    return float(1 / (1 + np.exp(-looks * odds)))
+
+
 def doubted(
     scores: ZoneScores,
     passages: Sequence[Passage],
@@ -175,10 +192,7 @@ def doubted(
     hours: Sequence[Span],
     looks: float,
 ) -> tuple[tuple[Passage, ...], Floats, float]:
-    """Weigh each passage by how likely its vehicle is a truck; its frames do not err independently.
-
-    The frames of the middle half have mean log odds z; as ``looks`` independent looks they make
-    q = 1 / (1 + exp(-looks z)), and the passage counts q trucks.
+    """Weigh each passage by the :func:`belief` q in its vehicle: it counts q trucks.
 
     Returns:
         The passages more likely a truck than not, float64[H] trucks seen by hour, and the variance
@@ -188,11 +202,7 @@ def doubted(
     listed, believed, doubt = np.zeros(seen.size), np.zeros(seen.size), 0.0
     starts = np.array([start for start, _ in hours])
     for one in passages:
-        first, last = np.searchsorted(scores.at_s, [one.entered_s, one.exited_s])
-        quarter = (last - first) // 4
-        p = np.clip(scores.p_truck[first + quarter : last - quarter], 0.002, 0.998)
-        odds = float(np.mean(np.log(p / (1 - p)))) if p.size else 0.0
-        q = float(1 / (1 + np.exp(-looks * odds)))
+        q = belief(scores, one, looks)
         middle = (one.entered_s + one.exited_s) / 2
         hour = int(np.clip(np.searchsorted(starts, middle, side="right") - 1, 0, seen.size - 1))
         listed[hour] += one.trucks
@@ -308,11 +318,11 @@ def _seen(fit: Fit, cells: Cells) -> tuple[Floats, float]:
 
 
 def _standing(parked: Sequence[Passage], cells: Cells, hours: int) -> Floats:
-    """Return parked trucks, one each, by the hour of their middle. The chain knows none of them."""
+    """Return parked trucks by the hour of their middle. The chain knows none of them."""
     trucks = np.zeros(hours)
     for one in parked:
         middle = int(((one.entered_s + one.exited_s) / 2 - cells.start_s) // cells.width_s)
-        trucks[cells.hour[min(max(middle, 0), cells.hour.size - 1)]] += 1.0
+        trucks[cells.hour[min(max(middle, 0), cells.hour.size - 1)]] += one.trucks
     return trucks
 
 

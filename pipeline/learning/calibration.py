@@ -111,9 +111,8 @@ def calibrate(
         def cost(log_t: float, bias: float) -> float:
             p = sigmoid(z / math.exp(log_t) + to_road + bias)
             likelihood = (w * np.log(p * said + (1 - p) * unsaid)).sum()
-            # Two rows' worth of belief that nothing is to be mended; and labels sure of themselves
-            # are seldom wrong: what a few hard frames say must not make networks look infallible.
-            return float(-likelihood) + 0.5 * log_t**2 + 0.1 * bias**2 + flaw / _USUAL_FLAW
+            # Two rows' worth of belief that nothing is to be mended.
+            return float(-likelihood) + 0.5 * log_t**2 + 0.1 * bias**2
 
         log_t, bias = _lowest(cost)
         return cost(log_t, bias), log_t, bias
@@ -122,7 +121,8 @@ def calibrate(
     # certain ones believed to be doubtful for one that knows everything.
     tries = [(flaw, 1.0) for flaw in _FLAWS] + [(_FLAWS[0], surer) for surer in _SURER]
     fits = {tried: fit(*tried) for tried in tries}
-    best = min(tries, key=lambda tried: fits[tried][0])
+    # And labels sure of themselves are seldom wrong: a few hard frames must not say otherwise.
+    best = min(tries, key=lambda tried: fits[tried][0] + tried[0] / _USUAL_FLAW)
     _, log_t, bias = fits[best]
     return Calibration(math.exp(log_t), shown, natural, bias, *best)
 

@@ -101,15 +101,17 @@ def test_two_abreast_stay_two_and_a_straddling_truck_is_one() -> None:
     assert sum(v for v in lines if v is not None) == pytest.approx(believed.truck_count, abs=0.1)
 
 
-def test_a_parked_truck_is_not_doubted_because_others_are() -> None:
+@pytest.mark.parametrize("stands", [0.97, 0.6])
+def test_a_parked_truck_is_doubted_by_itself_and_not_because_others_are(stands: float) -> None:
     at_s = (np.arange(int(7200 * HZ)) + 0.5) / HZ
     p_truck = np.full(at_s.size, 0.01)
-    p_truck[(at_s >= 600) & (at_s < 1000)] = 0.97
+    p_truck[(at_s >= 600) & (at_s < 1000)] = stands
     for k in range(20):  # one half each: believed as ten
         p_truck[(at_s >= 3700 + 100 * k) & (at_s < 3703 + 100 * k)] = 0.5
     row = count([ZoneScores("a", "out", at_s, p_truck)], [(0, 7200)], 7200, looks=1.0)
     hours = [hour.truck_count for hour in row.hourly]
-    assert hours[0] == pytest.approx(1.0, abs=0.1)
+    assert hours[0] == pytest.approx(stands, abs=0.06)
+    assert [one.trucks for one in row.passages if "parked" in one.flags] == [pytest.approx(stands)]
     assert hours[1] == pytest.approx(10.0, abs=1.5)
 
 
