@@ -146,7 +146,7 @@ def count_zone(
     if params.looks is not None and passages:
         passages, seen, doubt = doubted(scores, passages, seen, hours, params.looks)
     if params.looks is not None:
-        parked = [replace(one, trucks=belief(scores, one, params.looks)) for one in parked]
+        parked = [_believed(one, belief(scores, one, params.looks)) for one in parked]
     seen = seen + _standing(parked, cells, len(hours))
     doubt += sum(one.trucks * (1 - one.trucks) for one in parked)
     parked = [one for one in parked if one.trucks >= 0.5]
@@ -209,13 +209,18 @@ def doubted(
         believed[hour] += one.trucks * q
         doubt += one.trucks * q * (1 - q)
         if q >= 0.5:
-            flags = one.flags if q > _SURE else tuple(dict.fromkeys((*one.flags, "weak")))
-            kept.append(replace(one, trucks=one.trucks * q, flags=flags))
+            kept.append(_believed(one, q))
     # What the chain saw beyond its passages is doubted as they are.
     overall = believed.sum() / max(float(listed.sum()), 1e-9)
     share = np.where(listed > 0.5, believed / np.maximum(listed, 0.5), overall)
     seen = seen * np.minimum(share, 1.0)
     return tuple(kept), seen, doubt + (_ODDS_SD * doubt) ** 2
+
+
+def _believed(one: Passage, q: float) -> Passage:
+    """Return a passage that counts as far as its vehicle is believed; "weak" unless surely so."""
+    flags = one.flags if q > _SURE else tuple(dict.fromkeys((*one.flags, "weak")))
+    return replace(one, trucks=one.trucks * q, flags=flags)
 
 
 def _mean_stay(passages: Sequence[Passage], fallback: float) -> float:

@@ -111,8 +111,22 @@ def test_a_parked_truck_is_doubted_by_itself_and_not_because_others_are(stands: 
     row = count([ZoneScores("a", "out", at_s, p_truck)], [(0, 7200)], 7200, looks=1.0)
     hours = [hour.truck_count for hour in row.hourly]
     assert hours[0] == pytest.approx(stands, abs=0.06)
-    assert [one.trucks for one in row.passages if "parked" in one.flags] == [pytest.approx(stands)]
+    (parked,) = [one for one in row.passages if "parked" in one.flags]
+    assert parked.trucks == pytest.approx(stands)
+    assert ("weak" in parked.flags) == (stands < 0.95)
     assert hours[1] == pytest.approx(10.0, abs=1.5)
+
+
+def test_what_stands_and_is_hardly_a_truck_is_not_listed_and_leaves_a_doubt() -> None:
+    at_s = (np.arange(int(3600 * HZ)) + 0.5) / HZ
+    p_truck = np.where((at_s >= 600) & (at_s < 1000), 0.3, 0.001)
+    span, sharp = [(0.0, 3600.0)], Classifier(0.1, 99_990, 10, 10, 99_990, threshold=0.2)
+    params = CountParams(dwell={"*": Dwell(3.0, 0.25, 0.03)}, looks=1.0)
+    zone = ZoneScores("a", "out", at_s, p_truck)
+    (row,) = count_day([zone], span, span, HOURS[:1], sharp, params).movements
+    assert row.truck_count == pytest.approx(0.3, abs=0.03)
+    assert (row.lo, row.hi) == (0.0, 2.0)  # 0.3 · 0.7 is its variance
+    assert row.passages == ()
 
 
 def test_sparse_frames_need_a_known_dwell() -> None:
