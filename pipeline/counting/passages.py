@@ -33,11 +33,9 @@ def _edge(at_s: Floats, strength: Floats, lower: float, upper: float, rising: bo
         return (lower + upper) / 2
     part = strength[first:last] if rising else -strength[first:last]
     turn = int(np.argmin(np.concatenate(([0.0], np.cumsum(part)))))
-    if turn == 0:
-        return float(at_s[first]) if first == 0 else float(at_s[first - 1] + at_s[first]) / 2
-    if first + turn >= at_s.size:
-        return float(at_s[-1])
-    return float(at_s[first + turn - 1] + at_s[first + turn]) / 2
+    before, after = max(first + turn - 1, 0), min(first + turn, at_s.size - 1)
+    # The nearest frame may lie on the far side of an hour that nobody filmed.
+    return float(np.clip((at_s[before] + at_s[after]) / 2, lower, upper))
 
 
 def list_passages(
@@ -53,16 +51,17 @@ def list_passages(
         left = cells.start_s + first * cells.width_s
         right = cells.start_s + last * cells.width_s
         entered, exited = left, right
+        begun, goes_on = first == 0 or not cells.seen[first - 1], not cells.seen[last]
         if cells.width_s > 1.5 * evidence.interval_s:
             half = min(cells.width_s, (right - left) / 2)
-            entered = _edge(evidence.at_s, strength, left - cells.width_s, left + half, True)
-            exited = _edge(evidence.at_s, strength, right - half, right + cells.width_s, False)
+            early, late = cells.width_s * (not begun), cells.width_s * (not goes_on)
+            entered = _edge(evidence.at_s, strength, left - early, left + half, True)
+            exited = _edge(evidence.at_s, strength, right - half, right + late, False)
         inside = scores.p_truck[slice(*np.searchsorted(scores.at_s, [entered, exited]))]
         flags = []
-        cut = first == 0 or not cells.seen[first - 1] or not cells.seen[last]
         trucks = float(total[last] - total[max(first - 2, since)])
         since = last
-        if cut:
+        if begun or goes_on:
             flags.append("cut")
         if trucks > 1.5:
             flags.append("merged")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,19 @@ def test_a_stay_cut_by_the_edge_counts_by_half() -> None:
     row = count([scores([*trucks, (598.5, 604.0)], 600)], [(0, 600)], 600)
     assert row.truck_count == pytest.approx(5.5, abs=0.3)
     assert any("cut" in one.flags for one in row.passages)
+
+
+def test_a_passage_never_begins_or_ends_in_an_hour_that_was_not_filmed() -> None:
+    at_the_edges = [(598.0, 605.0), (4195.0, 4202.0)]  # filmed until 600 s, again from 4,200 s
+    road = scores([*((100.0 * k, 100.0 * k + 3) for k in range(1, 6)), *at_the_edges], 5000)
+    seen = [(0.0, 600.0), (4200.0, 5000.0)]
+    filmed = (road.at_s < 600) | (road.at_s > 4200)
+    held = replace(road, at_s=road.at_s[filmed], p_truck=road.p_truck[filmed])
+    row = count([held], seen, 5000)
+    first, second = (one for one in row.passages if "cut" in one.flags)
+    assert (first.entered_s, first.exited_s) == (pytest.approx(598, abs=0.2), pytest.approx(600))
+    assert second.entered_s == pytest.approx(4200, abs=0.11)  # its first frame is 0.1 s later
+    assert second.exited_s == pytest.approx(4202, abs=0.2)
 
 
 def test_adjoining_clips_do_not_count_a_truck_twice() -> None:
