@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.counting.bursts import dense_stretches, thinned
+from pipeline.counting.doubt import belief, counted_as, doubted
 from pipeline.counting.evidence import Cells, Evidence, grid, weigh
 from pipeline.counting.fit import learn
 from pipeline.counting.model import Fit, ZoneDay
@@ -32,8 +33,6 @@ from pipeline.counting.spans import by_hour
 from pipeline.domain import Span
 
 _CELLS_PER_DWELL = 4.5
-_ODDS_SD = 0.6
-_SURE = 0.95
 # A few seconds of dense footage say nothing of stays, but a lane zone is crossed in about two.
 _PLAINLY_DENSE_S = 0.5
 _ORDINARY_STAY_S = 2.0
@@ -146,7 +145,7 @@ def count_zone(
     if params.looks is not None and passages:
         passages, seen, doubt = doubted(scores, passages, seen, hours, params.looks)
     if params.looks is not None:
-        parked = [_believed(one, belief(scores, one, params.looks)) for one in parked]
+        parked = [counted_as(one, belief(scores, one, params.looks)) for one in parked]
     seen = seen + _standing(parked, cells, len(hours))
     doubt += sum(one.trucks * (1 - one.trucks) for one in parked)
     parked = [one for one in parked if one.trucks >= 0.5]
@@ -170,57 +169,6 @@ def count_zone(
         by_occupancy(evidence, classifier, learned, hours, seen_s),
         fit,
     )
-
-
-def belief(scores: ZoneScores, one: Passage, looks: float) -> float:
-    """Return how likely a passage's vehicle is a truck; its frames do not err independently.
-
-    The frames of the middle half have mean log odds z; as ``looks`` independent looks they make
-    1 / (1 + exp(-looks z)).
-    """
-    first, last = np.searchsorted(scores.at_s, [one.entered_s, one.exited_s])
-    quarter = (last - first) // 4
-    p = np.clip(scores.p_truck[first + quarter : last - quarter], 0.002, 0.998)
-    odds = float(np.mean(np.log(p / (1 - p)))) if p.size else 0.0
-    return float(1 / (1 + np.exp(-looks * odds)))
-
-
-def doubted(
-    scores: ZoneScores,
-    passages: Sequence[Passage],
-    seen: Floats,
-    hours: Sequence[Span],
-    looks: float,
-) -> tuple[tuple[Passage, ...], Floats, float]:
-    """Weigh each passage by the :func:`belief` q in its vehicle: it counts q trucks.
-
-    Returns:
-        The passages more likely a truck than not, float64[H] trucks seen by hour, and the variance
-        this adds: of each vehicle, and of all together (their odds may be off by a factor e^0.6).
-    """
-    kept: list[Passage] = []
-    listed, believed, doubt = np.zeros(seen.size), np.zeros(seen.size), 0.0
-    starts = np.array([start for start, _ in hours])
-    for one in passages:
-        q = belief(scores, one, looks)
-        middle = (one.entered_s + one.exited_s) / 2
-        hour = int(np.clip(np.searchsorted(starts, middle, side="right") - 1, 0, seen.size - 1))
-        listed[hour] += one.trucks
-        believed[hour] += one.trucks * q
-        doubt += one.trucks * q * (1 - q)
-        if q >= 0.5:
-            kept.append(_believed(one, q))
-    # What the chain saw beyond its passages is doubted as they are.
-    overall = believed.sum() / max(float(listed.sum()), 1e-9)
-    share = np.where(listed > 0.5, believed / np.maximum(listed, 0.5), overall)
-    seen = seen * np.minimum(share, 1.0)
-    return tuple(kept), seen, doubt + (_ODDS_SD * doubt) ** 2
-
-
-def _believed(one: Passage, q: float) -> Passage:
-    """Return a passage that counts as far as its vehicle is believed; "weak" unless surely so."""
-    flags = one.flags if q > _SURE else tuple(dict.fromkeys((*one.flags, "weak")))
-    return replace(one, trucks=one.trucks * q, flags=flags)
 
 
 def _mean_stay(passages: Sequence[Passage], fallback: float) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.counting.doubt import doubted
 from pipeline.counting.records import Passage, ZoneScores
-from pipeline.counting.zone import doubted
 
 HOURS = [(0.0, 3600.0), (3600.0, 7200.0)]
 
