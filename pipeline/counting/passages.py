@@ -15,6 +15,8 @@ from pipeline.counting.evidence import Cells, Evidence
 from pipeline.counting.model import Fit
 from pipeline.counting.records import Flags, Floats, Indices, Passage, ZoneScores
 
+LIKELY, POSSIBLE = 0.5, 0.05
+
 
 def runs(flag: Flags) -> tuple[Indices, Indices]:
     """Return first and one-past-last indices of each stretch of True.
@@ -39,15 +41,22 @@ def _edge(at_s: Floats, strength: Floats, lower: float, upper: float, rising: bo
 
 
 def list_passages(
-    scores: ZoneScores, evidence: Evidence, cells: Cells, fit: Fit, floor: float = 0.5
-) -> list[Passage]:
-    """List the passages of one zone in order of time."""
-    starts, ends = runs(fit.busy > floor)
+    scores: ZoneScores, evidence: Evidence, cells: Cells, fit: Fit
+) -> tuple[list[Passage], list[Passage]]:
+    """List the passages of one zone in order of time, and its glimpses.
+
+    A glimpse is a stretch in which a truck is possible (more than 5%), and nowhere likely.
+    """
     strength = np.where(evidence.positive, 1.0, -1.0)
     total = np.concatenate(([0.0], np.cumsum(fit.arrivals)))
-    out = []
+    stretches = [(first, last) for first, last in zip(*runs(fit.busy > LIKELY), strict=True)]
+    for first, last in zip(*runs(fit.busy > POSSIBLE), strict=True):
+        if fit.busy[first:last].max() <= LIKELY:
+            stretches.append((first, last))
+    passages: list[Passage] = []
+    glimpses: list[Passage] = []
     since = 0
-    for first, last in zip(starts, ends, strict=True):
+    for first, last in sorted(stretches):
         left = cells.start_s + first * cells.width_s
         right = cells.start_s + last * cells.width_s
         entered, exited = left, right
@@ -58,6 +67,7 @@ def list_passages(
             entered = _edge(evidence.at_s, strength, left - early, left + half, True)
             exited = _edge(evidence.at_s, strength, right - half, right + late, False)
         inside = scores.p_truck[slice(*np.searchsorted(scores.at_s, [entered, exited]))]
+        most = float(fit.busy[first:last].max())
         flags = []
         trucks = float(total[last] - total[max(first - 2, since)])
         since = last
@@ -65,14 +75,14 @@ def list_passages(
             flags.append("cut")
         if trucks > 1.5:
             flags.append("merged")
-        if float(fit.busy[first:last].max()) < 0.9:
+        if most < 0.9:
             flags.append("weak")
-        peak = float(inside.max()) if inside.size else float(fit.busy[first:last].max())
+        peak = float(inside.max()) if inside.size else most
         mean = float(inside.mean()) if inside.size else peak
-        out.append(
+        (passages if most > LIKELY else glimpses).append(
             Passage(scores.zone, entered, exited, peak, mean, max(trucks, 0.0), tuple(flags))
         )
-    return out
+    return passages, glimpses
 
 
 def straddling(

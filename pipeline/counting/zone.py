@@ -134,7 +134,10 @@ def count_zone(
     method: Method = "events" if stay / step >= params.samples_per_dwell else "occupancy"
     if method == "occupancy" and known is None:
         return _nothing(scores, evidence, hours, "sparse frames and no dwell known")
-    passages = tuple(list_passages(scores, evidence, cells, fit)) if method == "events" else ()
+    passages: list[Passage] = []
+    glimpses: list[Passage] = []
+    if method == "events":
+        passages, glimpses = list_passages(scores, evidence, cells, fit)
     learned = Dwell(_mean_stay(passages, stay), fit.theta.cv, dwell.log_se)
     if fit.trucks < params.few and fit.blur > 0.35 * params.few:
         reason = "the classifier's errors would hide a few trucks"
@@ -142,15 +145,15 @@ def count_zone(
     seen_s, wanted_s = by_hour(covered, hours), by_hour(scheduled, hours)
     seen, edges = _seen(fit, cells)
     doubt = 0.0
-    if params.looks is not None and passages:
-        passages, seen, doubt = doubted(scores, passages, seen, hours, params.looks)
+    if params.looks is not None:
+        passages, seen, doubt = doubted(scores, passages, glimpses, seen, hours, params.looks)
     if params.looks is not None:
         parked = [counted_as(one, belief(scores, one, params.looks)) for one in parked]
     seen = seen + _standing(parked, cells, len(hours))
     doubt += sum(one.trucks * (1 - one.trucks) for one in parked)
     parked = [one for one in parked if one.trucks >= 0.5]
     filled, variance = _fill(fit, seen, seen_s, np.maximum(wanted_s - seen_s, 0.0), shape)
-    passages = tuple(sorted((*passages, *parked), key=lambda one: one.entered_s))
+    passages = sorted((*passages, *parked), key=lambda one: one.entered_s)
     sure = float(sum(min(one.trucks, 1.0) for one in passages if "weak" not in one.flags))
     return ZoneResult(
         scores,
@@ -160,7 +163,7 @@ def count_zone(
         filled,
         variance + doubt,
         sure,
-        passages,
+        tuple(passages),
         edges,
         len(parked),
         evidence.at_s.size,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pipeline.counting.doubt import doubted
+from pipeline.counting.doubt import doubted, stay_evidence
 from pipeline.counting.records import Passage, ZoneScores
 
 HOURS = [(0.0, 3600.0), (3600.0, 7200.0)]
@@ -23,7 +25,7 @@ def zone(*stays: tuple[float, float]) -> tuple[ZoneScores, tuple[Passage, ...]]:
 
 def test_an_even_chance_counts_half_a_truck():
     scores, passages = zone((100.0, 0.5))
-    kept, seen, doubt = doubted(scores, passages, np.array([1.0, 0.0]), HOURS, looks=3.0)
+    kept, seen, doubt = doubted(scores, passages, (), np.array([1.0, 0.0]), HOURS, looks=3.0)
     assert seen.tolist() == pytest.approx([0.5, 0.0])
     # q (1 - q) of one vehicle, and (0.6 · q (1 - q))² of all together
     assert doubt == pytest.approx(0.25 + (0.6 * 0.25) ** 2)
@@ -33,7 +35,7 @@ def test_an_even_chance_counts_half_a_truck():
 def test_a_bus_that_is_a_third_likely_all_the_while_is_dropped_and_a_truck_stays():
     # looks 3: odds (1/3 ÷ 2/3)³ = 1/8, q = 1/9; odds 0.9 ÷ 0.1 to the third = 729, q = 0.9986
     scores, passages = zone((100.0, 1 / 3), (4000.0, 0.9))
-    kept, seen, _ = doubted(scores, passages, np.array([1.0, 1.0]), HOURS, looks=3.0)
+    kept, seen, _ = doubted(scores, passages, (), np.array([1.0, 1.0]), HOURS, looks=3.0)
     assert [one.entered_s for one in kept] == [pytest.approx(3999.9)]
     assert seen.tolist() == pytest.approx([1 / 9, 729 / 730])
     assert "weak" not in kept[0].flags
@@ -41,5 +43,44 @@ def test_a_bus_that_is_a_third_likely_all_the_while_is_dropped_and_a_truck_stays
 
 def test_what_no_passage_shows_is_doubted_as_the_passages_are():
     scores, passages = zone((100.0, 1 / 3))
-    _, seen, _ = doubted(scores, passages, np.array([1.5, 0.3]), HOURS, looks=3.0)
+    _, seen, _ = doubted(scores, passages, (), np.array([1.5, 0.3]), HOURS, looks=3.0)
     assert seen.tolist() == pytest.approx([1.5 / 9, 0.3 / 9])
+
+
+def road(*stays: float, flags: tuple[str, ...] = ()) -> list[Passage]:
+    """Passages of these many seconds."""
+    return [Passage("z", 0.0, stay, 0.9, 0.9, flags=flags) for stay in stays]
+
+
+def test_what_is_gone_sooner_than_trucks_are_is_believed_less_and_a_long_stay_no_more():
+    # Trucks of 2 s, 35% of spread by the prior alone: s = sqrt(5 · 0.35² / 17) = 0.19; at a usual
+    # stay the truck's density is 0.4 / 0.19 = 2.1, a shorter vehicle's 0.4 / 0.44 · exp(-0.6² /
+    # (2 · 0.44²)) = 0.36: odds (0.9 · 2.1 + 0.1 · 0.36) / (0.3 · 2.1 + 0.7 · 0.36) = 2.2.
+    # At 0.8 s the truck's is nothing, and 0.1 ÷ 0.7 is left.
+    told = stay_evidence(road(*[2.0] * 12, 0.8, 6.0), np.array([0.999] * 12 + [0.001, 0.001]))
+    assert np.exp(told[0]) == pytest.approx(2.2, rel=0.15)
+    assert np.exp(told[12]) == pytest.approx(1 / 7, rel=0.15)
+    assert told[13] == pytest.approx(told[0], rel=0.01)
+
+
+def test_stays_say_nothing_where_trucks_are_few_or_the_footage_cut_them():
+    few = stay_evidence(road(2.0, 2.0, 2.0, 2.0, 0.5), np.array([0.9] * 4 + [0.5]))
+    assert few.tolist() == [0.0] * 5  # 3.6 trucks and half a one, of which five would tell
+    cut = stay_evidence(
+        [*road(*[2.0] * 10), *road(0.5, flags=("cut",))], np.array([0.99] * 10 + [0.5])
+    )
+    assert cut[10] == 0.0
+
+
+def test_vehicles_that_stay_as_long_as_trucks_are_not_told_from_them_by_it():
+    told = stay_evidence(road(*[2.0] * 40), np.full(40, 0.5))
+    assert np.exp(told).tolist() == pytest.approx([1.2] * 40, abs=0.15)
+
+
+def test_vans_that_pass_for_trucks_are_counted_less():
+    lorries = [(100.0 + 60 * k, 0.97) for k in range(12)]
+    scores, passages = zone(*lorries, *((4000.0 + 60 * k, 0.6) for k in range(6)))
+    vans = tuple(replace(one, exited_s=one.entered_s + 0.8) for one in passages[12:])
+    _, seen, _ = doubted(scores, passages[:12] + vans, (), np.array([12.0, 6.0]), HOURS, looks=1.0)
+    # By their looks each van is 0.6 of a truck. Its stay makes odds of 1.5 about 1.5 ÷ 7: 0.18.
+    assert seen.tolist() == [pytest.approx(11.8, abs=0.1), pytest.approx(6 * 0.18, abs=0.35)]
