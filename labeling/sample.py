@@ -38,6 +38,8 @@ STEP_S: Final = 1.0
 """Seconds between two candidate instants, less where there is little footage."""
 SCAN: Final = 24
 """At most this many candidates are read per frame wanted; beyond that, a sample of the blocks."""
+STAY_S: Final = 2.0
+"""For so long what moves in a zone is taken for one vehicle."""
 MOST_WORKERS: Final = 8
 
 
@@ -257,23 +259,27 @@ def _enriched(
     judge: Judge,
 ) -> list[Chosen]:
     """Draw ``n`` candidates of a zone, in favour of trucks, spread over hours and over looks."""
-    pool = [
+    every = [
         (number, offset, motion)
         for number in sorted(seen)
         for offset, motion in seen[number].motions.get(zone[1], [])
         if blocks[number].camera.id == zone[0]
-        and frame_id(*zone, blocks[number].clip_id, offset) not in taken
     ]
-    if not pool or n < 1:
+    names = [frame_id(*zone, blocks[number].clip_id, offset) for number, offset, _ in every]
+    new = np.array([name not in taken for name in names], bool)
+    if not new.any() or n < 1:
         return []
+    pool = [every[i] for i in np.flatnonzero(new)]
+    vehicles, known = _vehicles(every)[new], _vehicles(every)[~new]
     judged = judge(seen, zone[1], [(i, offset) for i, offset, _ in pool])
     order = selection.spread(judged.place, np.array([blocks[i].hour for i, _, _ in pool]))
-    pool = [pool[i] for i in order]
+    pool, vehicles = [pool[i] for i in order], vehicles[order]
     hours = np.array([blocks[i].hour for i, _, _ in pool])
     p_truck = None if judged.p_truck is None else judged.p_truck[order]
     chance, kinds, why = _favour(pool, hours, p_truck)
     repeats = _repeats(pool, kinds, n, _rng("repeats", seed, *zone))
-    probability = selection.inclusion(np.where(repeats > 0, chance, 0.0), n)
+    chance = selection.first_looks(np.where(repeats > 0, chance, 0.0), vehicles, known)
+    probability = selection.inclusion(chance, n)
     picked = selection.systematic(probability, _rng("enriched", seed, *zone))
     return [
         Chosen(
@@ -285,6 +291,18 @@ def _enriched(
         )
         for i in picked
     ]
+
+
+def _vehicles(pool: list[tuple[int, float, Motion]]) -> NDArray[np.intp]:
+    """Number the vehicles: what moves in candidates that follow one another is one for a stay."""
+    number = np.empty(len(pool), np.intp)
+    last, block, since, moved = -1, -1, 0.0, False
+    for i, (own, offset, motion) in enumerate(pool):
+        moving = motion.size > 0
+        if not (moving and moved and own == block and offset - since < STAY_S):
+            last, block, since = last + 1, own, offset
+        number[i], moved = last, moving
+    return number
 
 
 def _favour(

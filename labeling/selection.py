@@ -32,6 +32,9 @@ LARGEST: Final = 0.05
 EVEN_SHARE: Final = 0.1
 """Share of an hour's moving frames drawn evenly, so that no frame stands for too much footage."""
 
+SECOND_LOOK: Final = 0.25
+"""Chance of another look at a vehicle, beside what it would have alone."""
+
 STILL_SHARE: Final = 0.01
 """Share of an hour's enriched frames that goes to still scenes."""
 
@@ -216,6 +219,23 @@ def measure_by_model(p_truck: NDArray[np.float64], strata: NDArray[np.intp]) -> 
         likely = p + 1e-3
         chance[own] = np.sqrt(len(own)) * (likely / likely.sum() + unsure / unsure.sum()) / 2.0
     return chance
+
+
+def first_looks(
+    chance: NDArray[np.float64], vehicles: NDArray[np.intp], known: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return the chances with all looks at a vehicle but the likeliest worth less.
+
+    Another look at a truck teaches less than a first one at another truck, but more than most cars.
+    ``vehicles`` numbers the vehicle of each candidate; of those ``known`` a look was drawn before.
+
+    >>> first_looks(np.array([2.0, 4.0, 4.0, 1.0]), np.array([7, 7, 7, 8]), np.array([8])).tolist()
+    [0.5, 4.0, 1.0, 0.25]
+    """
+    order = np.lexsort((-chance, vehicles))
+    first = np.zeros(len(chance), bool)
+    first[order[np.unique(vehicles[order], return_index=True)[1]]] = True
+    return np.where(first & ~np.isin(vehicles, known), chance, SECOND_LOOK * chance)
 
 
 def spread(places: NDArray[np.float64], strata: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -12,7 +12,7 @@ import simplejpeg
 
 from flows.cli import cli
 from labeling import blocks, campaign
-from labeling.sample import _repeats, frame_id, sample
+from labeling.sample import _repeats, _vehicles, frame_id, sample
 from labeling.selection import RANDOM_SHARE, Motion
 from pipeline import cameras, exposure
 from pipeline.errors import InputError, NotFoundError
@@ -83,6 +83,15 @@ def test_which_repeat_stands_for_the_others_is_drawn():
     assert counts[9] == 0
     assert np.abs(counts[:9] - 100).max() < 40  # binomial: standard deviation 9.4
     assert _repeats(pool, np.zeros(10, np.intp), 3, np.random.default_rng(0)).tolist() == [1] * 10
+
+
+def test_what_moves_for_a_stay_is_one_vehicle_and_what_stands_still_is_none():
+    moving, still = Motion(0.1, 0.1, 0), Motion(0.0, 0.0, 0)
+    # Block 0: a truck at 0, 1 and 1.9 s, another thing from 2 s on; nothing at 3 and 4 s, then a
+    # car at 5 s that block 1, a second later, does not show again.
+    seconds = [(0, 0.0), (0, 1.0), (0, 1.9), (0, 2.0), (0, 3.0), (0, 4.0), (0, 5.0), (1, 0.5)]
+    pool = [(block, at, still if at in (3.0, 4.0) else moving) for block, at in seconds]
+    assert _vehicles(pool).tolist() == [0, 0, 0, 1, 2, 3, 4, 5]
 
 
 def test_a_model_named_is_another_call_and_an_unknown_one_is_named(filmed):
