@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.counting.doubt import UNLIKELY, sure_trucks
 from pipeline.counting.interval import truck_interval
-from pipeline.counting.passages import straddling
+from pipeline.counting.passages import in_order, straddling
 from pipeline.counting.profile import shape_of
 from pipeline.counting.records import (
     Classifier,
@@ -120,17 +121,19 @@ def _movement(
     params: CountParams,
 ) -> MovementCount:
     """Sum the zones of one movement."""
-    named = [passage for one in group for passage in _named(one)]
-    passages = straddling(named)
+    named = in_order(passage for one in group for passage in _named(one))
+    told = straddling(named)
+    echoes = [one for one, now in zip(named, told, strict=True) if "straddle" in now.flags]
+    passages = [one for one in told if UNLIKELY not in one.flags]
     # An echo was counted as far as its zone believed it, and no further is it taken off.
-    doubled = float(sum(one.trucks for one in named) - sum(one.trucks for one in passages))
+    doubled = float(sum(one.trucks for one in echoes))
     seen = np.sum([one.seen for one in group], axis=0)
     filled = np.sum([one.filled for one in group], axis=0)
     raw = float(seen.sum() + filled.sum())
     seen = seen * (max(seen.sum() - doubled, 0.0) / seen.sum() if seen.sum() > 0 else 1.0)
     mean = float(seen.sum() + filled.sum())
     variance = float(sum(one.variance for one in group)) + 0.25 * doubled
-    sure = max(sum(one.sure for one in group) - doubled, 0.0)
+    sure = sum(one.sure for one in group) - sure_trucks(echoes)
     made = _count(mean, variance, sure, params) if group else None
     lines = _arithmetic(group, passages, seen, filled, doubled, raw)
     reason = next((one.reason for one in group if one.method == "none"), "")

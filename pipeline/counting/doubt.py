@@ -5,7 +5,7 @@ A network errs on a vehicle, not on a frame: ten frames of one bus are wrong tog
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.counting.records import Floats, Passage, ZoneScores
 from pipeline.domain import Span
 
+UNLIKELY = "unlikely"
 _ODDS_SD = 0.6
 _SURE = 0.95
 # Stays: fewer trucks than this say nothing, and as many more are thought to be as usual, which is
@@ -99,16 +100,18 @@ def doubted(
     (:func:`stay_evidence`).
 
     Returns:
-        The passages more likely a truck than not, float64[H] trucks seen by hour, and the variance
-        this adds: of each vehicle, and of all together (their odds may be off by a factor e^0.6).
+        Passages and glimpses as :func:`counted_as` has them, glimpses all unlikely; float64[H]
+        trucks seen by hour; and the variance this adds: of each vehicle, and of all together (their
+        odds may be off by a factor e^0.6).
     """
     listed, believed, doubt = np.zeros(seen.size), np.zeros(seen.size), 0.0
     starts = np.array([start for start, _ in hours])
-    looked = np.array([belief(scores, one, looks) for one in (*passages, *glimpses)])
+    every = (*passages, *(replace(one, flags=(*one.flags, UNLIKELY)) for one in glimpses))
+    looked = np.array([belief(scores, one, looks) for one in every])
     odds = looked / (1 - looked)
     odds[: len(passages)] *= np.exp(stay_evidence(passages, looked[: len(passages)]))
     beliefs = (odds / (1 + odds)).tolist()
-    for one, q in zip((*passages, *glimpses), beliefs, strict=True):
+    for one, q in zip(every, beliefs, strict=True):
         middle = (one.entered_s + one.exited_s) / 2
         hour = int(np.clip(np.searchsorted(starts, middle, side="right") - 1, 0, seen.size - 1))
         listed[hour] += one.trucks
@@ -117,11 +120,20 @@ def doubted(
     # What the chain saw beyond them is doubted as they are.
     overall = believed.sum() / listed.sum() if listed.sum() > 0 else 1.0
     seen = np.maximum(believed + overall * (seen - listed), 0.0)
-    kept = [counted_as(one, q) for one, q in zip(passages, beliefs, strict=False) if q >= 0.5]
-    return kept, seen, doubt + (_ODDS_SD * doubt) ** 2
+    weighed = [counted_as(one, q) for one, q in zip(every, beliefs, strict=True)]
+    return weighed, seen, doubt + (_ODDS_SD * doubt) ** 2
 
 
 def counted_as(one: Passage, q: float) -> Passage:
-    """Return a passage that counts as far as its vehicle is believed; "weak" unless surely so."""
-    flags = one.flags if q > _SURE else tuple(dict.fromkeys((*one.flags, "weak")))
+    """Return a passage that counts as far as its vehicle is believed.
+
+    It is "weak" unless surely a truck, and "unlikely" where it is more likely none.
+    """
+    more = ("weak",) * (q <= _SURE) + (UNLIKELY,) * (q < 0.5)
+    flags = tuple(dict.fromkeys((*one.flags, *more)))
     return replace(one, trucks=one.trucks * q, flags=flags)
+
+
+def sure_trucks(passages: Iterable[Passage]) -> float:
+    """Return how many trucks are beyond doubt: no passage that is weak, and of each at most one."""
+    return float(sum(min(one.trucks, 1.0) for one in passages if "weak" not in one.flags))

@@ -6,7 +6,7 @@ the mid-point between the frames that best part "no truck" from "truck".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -85,16 +85,21 @@ def list_passages(
     return passages, glimpses
 
 
-def straddling(
-    passages: Sequence[Passage], alike: float = 0.75, weak: float = 0.75, strong: float = 0.9
-) -> list[Passage]:
-    """Flag passages that are the second sight of a truck filling two zones of one movement.
+def in_order(passages: Iterable[Passage]) -> list[Passage]:
+    """Return passages by entry, and by zone where that is the same."""
+    return sorted(passages, key=lambda one: (one.entered_s, one.zone))
 
-    Two passages in different zones are one truck when their times coincide nearly entirely
-    (intersection over union at least ``alike``) and one is only weakly seen (mean score at most
-    ``weak``) while the other is plain (at least ``strong``): two trucks abreast are both plain.
+
+def straddling(
+    ordered: Sequence[Passage], alike: float = 0.75, weak: float = 0.75, strong: float = 0.9
+) -> list[Passage]:
+    """Flag what is the second sight of a truck that fills two zones.
+
+    Passages come :func:`in_order`, and stay so. Two of them, in different zones of a movement, are
+    one truck when their times coincide nearly entirely (intersection over union at least ``alike``)
+    and one is only weakly seen (mean score at most ``weak``) while the other is plain (at least
+    ``strong``): two trucks abreast are both plain.
     """
-    ordered = sorted(passages, key=lambda one: (one.entered_s, one.zone))
     echo: set[int] = set()
     for i, one in enumerate(ordered):
         for j in range(i + 1, len(ordered)):

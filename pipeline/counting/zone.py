@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.counting.bursts import dense_stretches, thinned
-from pipeline.counting.doubt import belief, counted_as, doubted
+from pipeline.counting.doubt import belief, counted_as, doubted, sure_trucks
 from pipeline.counting.evidence import Cells, Evidence, grid, weigh
 from pipeline.counting.fit import learn
 from pipeline.counting.model import Fit, ZoneDay
@@ -48,7 +48,8 @@ class ZoneResult:
     """A zone's day with its parts, before zones are summed.
 
     float64[H] ``seen`` and ``filled`` trucks by hour; ``variance`` of their sum; ``sure`` trucks
-    beyond doubt. ``method`` is ``"none"`` where no count can be made, for ``reason``.
+    beyond doubt. ``passages`` are all there are, the unlikely ones, too: one may be the echo of a
+    truck in the next zone. ``method`` is ``"none"`` where no count can be made, for ``reason``.
     """
 
     scores: ZoneScores
@@ -60,7 +61,6 @@ class ZoneResult:
     sure: float
     passages: tuple[Passage, ...]
     edges: float
-    parked: int
     frames: int
     prevalence: float | None
     dwell: Dwell | None
@@ -147,14 +147,11 @@ def count_zone(
     doubt = 0.0
     if params.looks is not None:
         passages, seen, doubt = doubted(scores, passages, glimpses, seen, hours, params.looks)
-    if params.looks is not None:
         parked = [counted_as(one, belief(scores, one, params.looks)) for one in parked]
     seen = seen + _standing(parked, cells, len(hours))
     doubt += sum(one.trucks * (1 - one.trucks) for one in parked)
-    parked = [one for one in parked if one.trucks >= 0.5]
     filled, variance = _fill(fit, seen, seen_s, np.maximum(wanted_s - seen_s, 0.0), shape)
     passages = sorted((*passages, *parked), key=lambda one: one.entered_s)
-    sure = float(sum(min(one.trucks, 1.0) for one in passages if "weak" not in one.flags))
     return ZoneResult(
         scores,
         method,
@@ -162,10 +159,9 @@ def count_zone(
         seen,
         filled,
         variance + doubt,
-        sure,
+        sure_trucks(passages),
         tuple(passages),
         edges,
-        len(parked),
         evidence.at_s.size,
         evidence.prevalence,
         learned,
@@ -227,7 +223,7 @@ def _nothing(
     size = evidence.at_s.size
     share = evidence.prevalence if size else None
     return ZoneResult(
-        scores, "none", reason, none, none, 0.0, 0.0, (), 0.0, 0, size, share, None, None, None
+        scores, "none", reason, none, none, 0.0, 0.0, (), 0.0, size, share, None, None, None
     )
 
 

@@ -25,20 +25,28 @@ def zone(*stays: tuple[float, float]) -> tuple[ZoneScores, tuple[Passage, ...]]:
 
 def test_an_even_chance_counts_half_a_truck():
     scores, passages = zone((100.0, 0.5))
-    kept, seen, doubt = doubted(scores, passages, (), np.array([1.0, 0.0]), HOURS, looks=3.0)
+    weighed, seen, doubt = doubted(scores, passages, (), np.array([1.0, 0.0]), HOURS, looks=3.0)
     assert seen.tolist() == pytest.approx([0.5, 0.0])
     # q (1 - q) of one vehicle, and (0.6 · q (1 - q))² of all together
     assert doubt == pytest.approx(0.25 + (0.6 * 0.25) ** 2)
-    assert kept[0].trucks == pytest.approx(0.5)
+    assert weighed[0].trucks == pytest.approx(0.5)
 
 
-def test_a_bus_that_is_a_third_likely_all_the_while_is_dropped_and_a_truck_stays():
+def test_a_bus_that_is_a_third_likely_all_the_while_is_unlikely_and_a_truck_is_not():
     # looks 3: odds (1/3 ÷ 2/3)³ = 1/8, q = 1/9; odds 0.9 ÷ 0.1 to the third = 729, q = 0.9986
     scores, passages = zone((100.0, 1 / 3), (4000.0, 0.9))
-    kept, seen, _ = doubted(scores, passages, (), np.array([1.0, 1.0]), HOURS, looks=3.0)
-    assert [one.entered_s for one in kept] == [pytest.approx(3999.9)]
+    (bus, truck), seen, _ = doubted(scores, passages, (), np.array([1.0, 1.0]), HOURS, looks=3.0)
     assert seen.tolist() == pytest.approx([1 / 9, 729 / 730])
-    assert "weak" not in kept[0].flags
+    assert (bus.flags, truck.flags) == (("weak", "unlikely"), ())
+
+
+def test_a_glimpse_is_doubted_by_its_own_frames_and_not_as_trucks_are():
+    # A car at p = 0.05 for two seconds, of which the chain makes 0.4 of a truck.
+    scores, (truck, car) = zone((100.0, 0.99), (4000.0, 0.05))
+    glimpse = replace(car, trucks=0.4, flags=("weak",))
+    weighed, seen, _ = doubted(scores, (truck,), (glimpse,), np.array([1.0, 0.4]), HOURS, looks=1.0)
+    assert seen.tolist() == pytest.approx([0.99, 0.4 * 0.05])
+    assert weighed[1].flags == ("weak", "unlikely")
 
 
 def test_what_no_passage_shows_is_doubted_as_the_passages_are():
