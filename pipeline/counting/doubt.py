@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.counting.records import Floats, Passage, ZoneScores
+from pipeline.counting.records import Floats, Indices, Passage, ZoneScores
 from pipeline.domain import Span
 
 UNLIKELY = "unlikely"
@@ -26,64 +26,88 @@ _IN_PART = 0.1
 _BRIEFEST_S = 0.1
 
 
-def belief(scores: ZoneScores, one: Passage, looks: float) -> float:
-    """Return how likely a passage's vehicle is a truck; its frames do not err independently.
+def log_odds(scores: ZoneScores, one: Passage, looks: float) -> float:
+    """Return the log odds of a truck by a passage's frames, which do not err independently.
 
-    The frames of the middle half have mean log odds z; as ``looks`` independent looks they make
-    1 / (1 + exp(-looks z)).
+    The frames of the middle half have mean log odds z; they are ``looks`` independent looks.
     """
     first, last = np.searchsorted(scores.at_s, [one.entered_s, one.exited_s])
     quarter = (last - first) // 4
     p = np.clip(scores.p_truck[first + quarter : last - quarter], 0.002, 0.998)
-    odds = float(np.mean(np.log(p / (1 - p)))) if p.size else 0.0
-    return float(1 / (1 + np.exp(-looks * odds)))
+    return looks * float(np.mean(np.log(p / (1 - p)))) if p.size else 0.0
 
 
-def stay_evidence(passages: Sequence[Passage], q: Floats) -> Floats:
+def stay_evidence(passages: Sequence[Passage], looked: Floats, hour: Indices) -> Floats:
     """Return what the length of each stay says, as a log likelihood ratio (truck : other).
 
     Trucks of a zone stay about equally long; most of what only looks like one, cars and vans, is
-    gone sooner. How long trucks stay, and how much of the rest stays as long, is learned from the
-    passages themselves, each as far as it is believed (expectation and maximisation in turn,
-    Dempster, Laird & Rubin 1977). A stay cut by the edge of the footage says nothing, a long one no
-    more than a usual one: it may be two trucks, or a queue.
+    gone sooner. How long trucks stay is learned from the passages themselves, each as far as it is
+    believed (expectation and maximisation in turn, Dempster, Laird & Rubin 1977): for the day, and
+    apart for its hours as far as they differ, for in a queue everything stays longer. How much of
+    the rest stays as long as a truck is learned from what is in doubt. A stay cut by the edge of
+    the footage says nothing, a long one no more than a usual one: it may be two trucks.
 
     Args:
         passages: of one zone and day.
-        q: float64[n] how far each is believed a truck by what it looks like.
+        looked: float64[n] log odds of a truck by what each looks like.
+        hour: int64[n] the hour of each.
 
     >>> stays = [2.0, 2.2, 1.8, 2.1, 1.9, 2.0, 0.8]
     >>> road = [Passage("z", 0.0, stay, 0.9, 0.9) for stay in stays]
-    >>> stay_evidence(road, np.array([0.99] * 6 + [0.6])).round(1).tolist()
+    >>> looked = np.array([5.0] * 6 + [0.4])
+    >>> stay_evidence(road, looked, np.zeros(7, dtype=np.int64)).round(1).tolist()
     [0.7, 0.7, 0.6, 0.7, 0.7, 0.7, -1.9]
     """
     told: Floats = np.zeros(len(passages))
-    long_others = _USUALLY_LONG
     whole = np.array(["cut" not in one.flags for one in passages], dtype=np.bool_)
     single = whole & np.array(["merged" not in one.flags for one in passages], dtype=np.bool_)
     x = np.log([max(one.exited_s - one.entered_s, _BRIEFEST_S) for one in passages])
+    q = _sigmoid(looked)
+    unsure, long_others = q * (1 - q) * whole, _USUALLY_LONG
     for _ in range(4):
-        p = q / (q + (1 - q) * np.exp(-told))
-        trucks, others = float(p[single].sum()), float((1 - p)[whole].sum())
-        if trucks < _LEAST_TIMED:
+        p = _sigmoid(looked + told) * single
+        if p.sum() < _LEAST_TIMED:
             return np.zeros(len(passages))
-        usual = float((p * x)[single].sum()) / trucks
-        square = float((p * (x - usual) ** 2)[single].sum()) + _LEAST_TIMED * _USUAL_CV**2
-        spread = float(np.sqrt(square / (trucks + _LEAST_TIMED)))
+        usual, spread = _usual(x, p, hour)
         less = np.minimum(x - usual, 0.0)
         alike = _normal(less, spread)
-        short = _normal(less + _SHORTER, float(np.hypot(spread, _VARIES)))
+        short = _normal(less + _SHORTER, np.hypot(spread, _VARIES))
         share = long_others * alike / (long_others * alike + (1 - long_others) * short)
-        long_others = float(((1 - p) * share)[whole].sum()) + _LEAST_TIMED * _USUALLY_LONG
-        long_others /= others + _LEAST_TIMED
+        known = _LEAST_TIMED / 4  # what is in doubt by one half weighs a quarter
+        long_others = float((unsure * share).sum() + known * _USUALLY_LONG) / float(
+            unsure.sum() + known
+        )
         as_truck = (1 - _IN_PART) * alike + _IN_PART * short
         as_other = long_others * alike + (1 - long_others) * short
         told = np.where(whole, np.log(as_truck / as_other), 0.0)
     return told
 
 
-def _normal(x: Floats, sd: float) -> Floats:
+def _usual(x: Floats, p: Floats, hour: Indices) -> tuple[Floats, Floats]:
+    """Return mean and spread of trucks' log stays ``x`` about each passage, both float64[n].
+
+    ``p`` is how far each is a truck. Hours have means of their own, shrunk to the day's by how far
+    they vary beyond what chance makes of them (one-way random effects, moments as in DerSimonian &
+    Laird 1986); what is not known of an hour's mean adds to its spread.
+    """
+    n = np.bincount(hour, weights=p)
+    means = np.bincount(hour, weights=p * x) / np.maximum(n, 1e-9)
+    day = float((p * x).sum() / p.sum())
+    square = float((p * (x - means[hour]) ** 2).sum()) + _LEAST_TIMED * _USUAL_CV**2
+    within = square / (max(p.sum() - np.count_nonzero(n > 0) + 1, 1.0) + _LEAST_TIMED)
+    surplus = float((n * (means - day) ** 2).sum()) - (np.count_nonzero(n > 0) - 1) * within
+    between = max(surplus, 0.0) / max(float(n.sum() - (n**2).sum() / n.sum()), 1.0)
+    own = between / (between + within / np.maximum(n, 1e-9))
+    usual, spread = day + own * (means - day), np.sqrt(within + between * (1 - own))
+    return usual[hour], spread[hour]
+
+
+def _normal(x: Floats, sd: Floats) -> Floats:
     return np.asarray(np.exp(-0.5 * (x / sd) ** 2) / (sd * np.sqrt(2 * np.pi)), dtype=np.float64)
+
+
+def _sigmoid(z: Floats) -> Floats:
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * z)), dtype=np.float64)
 
 
 def doubted(
@@ -94,10 +118,11 @@ def doubted(
     hours: Sequence[Span],
     looks: float,
 ) -> tuple[list[Passage], Floats, float]:
-    """Weigh each passage, and each glimpse, by the belief q in its vehicle: it counts q trucks.
+    """Weigh each passage, and each glimpse, by the belief q in its vehicle.
 
-    Belief is what its frames look like (:func:`belief`), and how long a passage stays
-    (:func:`stay_evidence`).
+    Belief is what its frames look like (:func:`log_odds`), and how long a passage stays
+    (:func:`stay_evidence`). Of the trucks that the chain makes of it q is left; of a glimpse, of
+    which the chain makes little, next to nothing.
 
     Returns:
         Passages and glimpses as :func:`counted_as` has them, glimpses all unlikely; float64[H]
@@ -105,30 +130,35 @@ def doubted(
         odds may be off by a factor e^0.6).
     """
     listed, believed, doubt = np.zeros(seen.size), np.zeros(seen.size), 0.0
-    starts = np.array([start for start, _ in hours])
     every = (*passages, *(replace(one, flags=(*one.flags, UNLIKELY)) for one in glimpses))
-    looked = np.array([belief(scores, one, looks) for one in every])
-    odds = looked / (1 - looked)
-    odds[: len(passages)] *= np.exp(stay_evidence(passages, looked[: len(passages)]))
-    beliefs = (odds / (1 + odds)).tolist()
-    for one, q in zip(every, beliefs, strict=True):
-        middle = (one.entered_s + one.exited_s) / 2
-        hour = int(np.clip(np.searchsorted(starts, middle, side="right") - 1, 0, seen.size - 1))
-        listed[hour] += one.trucks
-        believed[hour] += one.trucks * q
+    starts = [start for start, _ in hours]
+    entered = np.searchsorted(starts, [one.entered_s for one in every], side="right") - 1
+    hour = np.clip(entered, 0, seen.size - 1)  # as the chain, which counts entries
+    odds = np.array([log_odds(scores, one, looks) for one in every])
+    n = len(passages)
+    odds[:n] += stay_evidence(passages, odds[:n], hour[:n])
+    beliefs = _sigmoid(odds)
+    for one, h, q in zip(every, hour, beliefs.tolist(), strict=True):
+        listed[h] += one.trucks
+        believed[h] += one.trucks * q
         doubt += one.trucks * q * (1 - q)
     # What the chain saw beyond them is doubted as they are.
-    overall = believed.sum() / listed.sum() if listed.sum() > 0 else 1.0
+    overall = believed.sum() / listed.sum() if listed.sum() >= 0.5 else _mean(beliefs[:n])
     seen = np.maximum(believed + overall * (seen - listed), 0.0)
-    weighed = [counted_as(one, q) for one, q in zip(every, beliefs, strict=True)]
+    weighed = [counted_as(one, z) for one, z in zip(every, odds.tolist(), strict=True)]
     return weighed, seen, doubt + (_ODDS_SD * doubt) ** 2
 
 
-def counted_as(one: Passage, q: float) -> Passage:
-    """Return a passage that counts as far as its vehicle is believed.
+def _mean(beliefs: Floats) -> float:
+    return float(beliefs.mean()) if beliefs.size else 1.0
+
+
+def counted_as(one: Passage, odds: float) -> Passage:
+    """Return a passage that counts as far as its vehicle is believed a truck, by its log odds.
 
     It is "weak" unless surely a truck, and "unlikely" where it is more likely none.
     """
+    q = float(_sigmoid(np.array(odds)))
     more = ("weak",) * (q <= _SURE) + (UNLIKELY,) * (q < 0.5)
     flags = tuple(dict.fromkeys((*one.flags, *more)))
     return replace(one, trucks=one.trucks * q, flags=flags)

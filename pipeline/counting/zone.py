@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.counting.bursts import dense_stretches, thinned
-from pipeline.counting.doubt import belief, counted_as, doubted, sure_trucks
+from pipeline.counting.doubt import counted_as, doubted, log_odds, sure_trucks
 from pipeline.counting.evidence import Cells, Evidence, grid, weigh
 from pipeline.counting.fit import learn
 from pipeline.counting.model import Fit, ZoneDay
@@ -38,6 +38,7 @@ _PLAINLY_DENSE_S = 0.5
 _ORDINARY_STAY_S = 2.0
 _FINE = 20.0  # cells to a stay where the stay itself is wanted: coarse ones lengthen it
 _LEAST_TIMED = 5.0
+_QUEUES, _LEAST_RUNS = 3.0, 10
 _CURVATURE = (
     1.1  # what first-order error propagation leaves out: 94% of simulated days held without
 )
@@ -97,7 +98,25 @@ def guess_dwell(evidence: Evidence) -> Dwell | None:
     end = int(below[0]) + 1 if below.size else lags
     area = zero / 2 + covariance[1:end].sum()
     mean = 2 * area / zero * step / (1 + 0.35**2)
+    usual = _usual_run_s(evidence)
+    if usual is not None and mean > _QUEUES * usual:
+        mean = usual
     return Dwell(float(max(mean, step)), 0.35, 0.5)
+
+
+def _usual_run_s(evidence: Evidence) -> float | None:
+    """Return the median length of runs of positive frames; ``None`` where there are few.
+
+    A few trucks that stand in a queue make the mean square stay, but not the usual one. One or two
+    negative frames do not end a run, and two positive ones do not make one.
+    """
+    at_s = evidence.at_s[evidence.positive]
+    if at_s.size < 3:
+        return None
+    ends = np.flatnonzero(np.diff(at_s) > 3.5 * evidence.interval_s)
+    first, last = np.append(0, ends + 1), np.append(ends, at_s.size - 1)
+    lengths = (at_s[last] - at_s[first] + evidence.interval_s)[last - first >= 2]
+    return float(np.median(lengths)) if lengths.size >= _LEAST_RUNS else None
 
 
 def count_zone(
@@ -147,7 +166,7 @@ def count_zone(
     doubt = 0.0
     if params.looks is not None:
         passages, seen, doubt = doubted(scores, passages, glimpses, seen, hours, params.looks)
-        parked = [counted_as(one, belief(scores, one, params.looks)) for one in parked]
+        parked = [counted_as(one, log_odds(scores, one, params.looks)) for one in parked]
     seen = seen + _standing(parked, cells, len(hours))
     doubt += sum(one.trucks * (1 - one.trucks) for one in parked)
     filled, variance = _fill(fit, seen, seen_s, np.maximum(wanted_s - seen_s, 0.0), shape)

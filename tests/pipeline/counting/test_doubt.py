@@ -60,35 +60,50 @@ def road(*stays: float, flags: tuple[str, ...] = ()) -> list[Passage]:
     return [Passage("z", 0.0, stay, 0.9, 0.9, flags=flags) for stay in stays]
 
 
+def stays(
+    passages: list[Passage], q: list[float], hour: list[int] | None = None
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """What stays say of passages believed by ``q``, all in one hour unless told."""
+    at = np.zeros(len(q), dtype=np.int64) if hour is None else np.array(hour)
+    return stay_evidence(passages, np.log(np.array(q) / (1 - np.array(q))), at)
+
+
 def test_what_is_gone_sooner_than_trucks_are_is_believed_less_and_a_long_stay_no_more():
     # Trucks of 2 s, 35% of spread by the prior alone: s = sqrt(5 · 0.35² / 17) = 0.19; at a usual
     # stay the truck's density is 0.4 / 0.19 = 2.1, a shorter vehicle's 0.4 / 0.44 · exp(-0.6² /
     # (2 · 0.44²)) = 0.36: odds (0.9 · 2.1 + 0.1 · 0.36) / (0.3 · 2.1 + 0.7 · 0.36) = 2.2.
     # At 0.8 s the truck's is nothing, and 0.1 ÷ 0.7 is left.
-    told = stay_evidence(road(*[2.0] * 12, 0.8, 6.0), np.array([0.999] * 12 + [0.001, 0.001]))
+    told = stays(road(*[2.0] * 12, 0.8, 6.0), [0.999] * 12 + [0.001, 0.001])
     assert np.exp(told[0]) == pytest.approx(2.2, rel=0.15)
     assert np.exp(told[12]) == pytest.approx(1 / 7, rel=0.15)
     assert told[13] == pytest.approx(told[0], rel=0.01)
 
 
 def test_stays_say_nothing_where_trucks_are_few_or_the_footage_cut_them():
-    few = stay_evidence(road(2.0, 2.0, 2.0, 2.0, 0.5), np.array([0.9] * 4 + [0.5]))
+    few = stays(road(2.0, 2.0, 2.0, 2.0, 0.5), [0.9] * 4 + [0.5])
     assert few.tolist() == [0.0] * 5  # 3.6 trucks and half a one, of which five would tell
-    cut = stay_evidence(
-        [*road(*[2.0] * 10), *road(0.5, flags=("cut",))], np.array([0.99] * 10 + [0.5])
-    )
+    cut = stays([*road(*[2.0] * 10), *road(0.5, flags=("cut",))], [0.99] * 10 + [0.5])
     assert cut[10] == 0.0
 
 
 def test_vehicles_that_stay_as_long_as_trucks_are_not_told_from_them_by_it():
-    told = stay_evidence(road(*[2.0] * 40), np.full(40, 0.5))
-    assert np.exp(told).tolist() == pytest.approx([1.2] * 40, abs=0.15)
+    told = stays(road(*[2.0] * 40), [0.5] * 40)
+    assert np.exp(told).tolist() == pytest.approx([1.0] * 40, abs=0.1)
 
 
 def test_vans_that_pass_for_trucks_are_counted_less():
     lorries = [(100.0 + 60 * k, 0.97) for k in range(12)]
-    scores, passages = zone(*lorries, *((4000.0 + 60 * k, 0.6) for k in range(6)))
+    scores, passages = zone(*lorries, *((1000.0 + 60 * k, 0.6) for k in range(6)))
     vans = tuple(replace(one, exited_s=one.entered_s + 0.8) for one in passages[12:])
-    _, seen, _ = doubted(scores, passages[:12] + vans, (), np.array([12.0, 6.0]), HOURS, looks=1.0)
+    _, seen, _ = doubted(scores, passages[:12] + vans, (), np.array([18.0, 0.0]), HOURS, looks=1.0)
     # By their looks each van is 0.6 of a truck. Its stay makes odds of 1.5 about 1.5 ÷ 7: 0.18.
-    assert seen.tolist() == [pytest.approx(11.8, abs=0.1), pytest.approx(6 * 0.18, abs=0.35)]
+    assert seen.tolist() == [pytest.approx(11.8 + 6 * 0.18, abs=0.45), pytest.approx(0.0)]
+
+
+def test_trucks_of_a_free_hour_are_not_taken_for_cars_because_others_stood_in_a_queue():
+    # 40 vehicles of 2 s in hour 0, each a truck by 0.6; 150 plain trucks of 4 s in hours 1 and 2.
+    told = stays(road(*[2.0] * 40, *[4.0] * 150), [0.6] * 40 + [0.97] * 150, [0] * 40 + [1, 2] * 75)
+    assert np.exp(told[:40]).tolist() == pytest.approx([1.0] * 40, abs=0.35)
+    # Within an hour the queue does tell: a car of 2 s there is gone sooner than trucks of 4 s.
+    mixed = stays(road(*[4.0] * 150, 2.0), [0.97] * 150 + [0.6], [1, 2] * 75 + [1])
+    assert np.exp(mixed[150]) < 0.55  # day and hour agree on 4 s: 0.7 in natural logarithms less

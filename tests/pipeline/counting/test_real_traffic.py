@@ -60,6 +60,17 @@ def test_a_run_as_long_as_two_stays_is_likely_two_trucks() -> None:
     assert 32 <= row.truck_count <= 42  # plain runs: 29; trucks: 39
 
 
+def test_an_hour_of_queues_changes_nothing_in_free_hours() -> None:
+    # 120 trucks of 2 s, and 20 that stand for 30 s: mean square over mean is 22 s.
+    free = [(50.0 * k, 50.0 * k + 2) for k in range(1, 121)]
+    queue = [(6600.0 + 150 * k, 6630.0 + 150 * k) for k in range(20)]
+    road = scores(free + queue, 9900)
+    day = count_day([road], [(0, 9900)], [(0, 9900)], HOURS, JUDGE, CountParams(looks=1.0))
+    free_hours = [hour.truck_count for hour in day.movements[0].hourly[:2]]
+    assert free_hours[0] == pytest.approx(71, rel=0.05)  # those that enter before 3,600 s
+    assert sum(hour.truck_count or 0 for hour in day.movements[0].hourly) < 1.25 * 140
+
+
 def test_a_stay_cut_by_the_edge_counts_by_half() -> None:
     trucks = [(100.0 * k, 100.0 * k + 3) for k in range(1, 6)]
     row = count([scores([*trucks, (598.5, 604.0)], 600)], [(0, 600)], 600)
