@@ -259,18 +259,16 @@ def _enriched(
     judge: Judge,
 ) -> list[Chosen]:
     """Draw ``n`` candidates of a zone, in favour of trucks, spread over hours and over looks."""
-    every = [
+    pool = [
         (number, offset, motion)
         for number in sorted(seen)
         for offset, motion in seen[number].motions.get(zone[1], [])
         if blocks[number].camera.id == zone[0]
+        and frame_id(*zone, blocks[number].clip_id, offset) not in taken
     ]
-    names = [frame_id(*zone, blocks[number].clip_id, offset) for number, offset, _ in every]
-    new = np.array([name not in taken for name in names], bool)
-    if not new.any() or n < 1:
+    if not pool or n < 1:
         return []
-    pool = [every[i] for i in np.flatnonzero(new)]
-    vehicles, known = _vehicles(every)[new], _vehicles(every)[~new]
+    vehicles = _vehicles(pool)
     judged = judge(seen, zone[1], [(i, offset) for i, offset, _ in pool])
     order = selection.spread(judged.place, np.array([blocks[i].hour for i, _, _ in pool]))
     pool, vehicles = [pool[i] for i in order], vehicles[order]
@@ -278,7 +276,9 @@ def _enriched(
     p_truck = None if judged.p_truck is None else judged.p_truck[order]
     chance, kinds, why = _favour(pool, hours, p_truck)
     repeats = _repeats(pool, kinds, n, _rng("repeats", seed, *zone))
-    chance = selection.first_looks(np.where(repeats > 0, chance, 0.0), vehicles, known)
+    chance = np.where(repeats > 0, chance, 0.0)
+    if p_truck is None:  # a model's doubts are about looks, and vehicles with few would gain most
+        chance = selection.first_looks(chance, vehicles)
     probability = selection.inclusion(chance, n)
     picked = selection.systematic(probability, _rng("enriched", seed, *zone))
     return [

@@ -221,21 +221,19 @@ def measure_by_model(p_truck: NDArray[np.float64], strata: NDArray[np.intp]) -> 
     return chance
 
 
-def first_looks(
-    chance: NDArray[np.float64], vehicles: NDArray[np.intp], known: NDArray[np.intp]
-) -> NDArray[np.float64]:
+def first_looks(chance: NDArray[np.float64], vehicles: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the chances with all looks at a vehicle but the likeliest worth less.
 
     Another look at a truck teaches less than a first one at another truck, but more than most cars.
-    ``vehicles`` numbers the vehicle of each candidate; of those ``known`` a look was drawn before.
+    ``vehicles`` numbers the vehicle of each candidate.
 
-    >>> first_looks(np.array([2.0, 4.0, 4.0, 1.0]), np.array([7, 7, 7, 8]), np.array([8])).tolist()
-    [0.5, 4.0, 1.0, 0.25]
+    >>> first_looks(np.array([2.0, 4.0, 4.0, 1.0]), np.array([7, 7, 7, 8])).tolist()
+    [0.5, 4.0, 1.0, 1.0]
     """
     order = np.lexsort((-chance, vehicles))
     first = np.zeros(len(chance), bool)
     first[order[np.unique(vehicles[order], return_index=True)[1]]] = True
-    return np.where(first & ~np.isin(vehicles, known), chance, SECOND_LOOK * chance)
+    return np.where(first, chance, SECOND_LOOK * chance)
 
 
 def spread(places: NDArray[np.float64], strata: NDArray[np.intp]) -> NDArray[np.intp]:

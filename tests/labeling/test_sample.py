@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import tomllib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import simplejpeg
 
 from flows.cli import cli
-from labeling import blocks, campaign
-from labeling.sample import _repeats, _vehicles, frame_id, sample
+from labeling import blocks, campaign, selection
+from labeling.judging import Judged
+from labeling.looking import Seen
+from labeling.sample import _enriched, _repeats, _vehicles, frame_id, sample
 from labeling.selection import RANDOM_SHARE, Motion
 from pipeline import cameras, exposure
 from pipeline.errors import InputError, NotFoundError
@@ -92,6 +95,44 @@ def test_what_moves_for_a_stay_is_one_vehicle_and_what_stands_still_is_none():
     seconds = [(0, 0.0), (0, 1.0), (0, 1.9), (0, 2.0), (0, 3.0), (0, 4.0), (0, 5.0), (1, 0.5)]
     pool = [(block, at, still if at in (3.0, 4.0) else moving) for block, at in seconds]
     assert _vehicles(pool).tolist() == [0, 0, 0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("model", [False, True])
+def test_weights_stay_true_and_more_trucks_are_seen(monkeypatch, model):
+    # Four blocks of 300 s seen once a second. Every tenth second a truck comes and is seen twice, a
+    # car in the middle of the ten once; no two looks are repeats.
+    rng = np.random.default_rng(5)
+    gate = SimpleNamespace(id="gate")
+    blocks = [SimpleNamespace(camera=gate, hour=k, clip_id=f"clip{k}") for k in range(4)]
+
+    def size(at: int) -> float:
+        return {0: 0.5, 1: 0.5, 5: 0.1}.get(at % 10, 0.0)
+
+    def look(at: int) -> tuple[float, Motion]:
+        bulk = size(at) * (1 + 0.2 * rng.random())
+        return float(at), Motion(size(at), bulk, int(rng.integers(2**62)))
+
+    seen = {k: Seen({"z": [look(at) for at in range(300)]}, {}, {}, {}) for k in range(4)}
+
+    def judge(_seen, _zone, wanted):
+        p = np.array([0.9 if size(int(at)) > 0.2 else 0.02 for _, at in wanted])
+        return Judged(p if model else None, rng.random((len(wanted), 2)))
+
+    def drawn(seed):
+        return _enriched(blocks, seen, ("gate", "z"), 40, set(), 1.0, seed, judge)
+
+    def trucks(frames):
+        return [(one.block, one.offset_s // 10) for one in frames if one.offset_s % 10 < 2]
+
+    draws = [drawn(seed) for seed in range(150)]
+    seconds = [sum(one.weight for one in d if one.offset_s % 10 < 2) for d in draws]
+    error = np.std(seconds) / np.sqrt(len(seconds))
+    assert np.mean(seconds) == pytest.approx(240, abs=3 * error)  # 4 · 30 trucks of two seconds
+    assert error < 12
+    apart = np.mean([len(set(trucks(d))) / len(trucks(d)) for d in draws])
+    monkeypatch.setattr(selection, "SECOND_LOOK", 1.0)
+    alike = np.mean([len(set(trucks(d))) / len(trucks(d)) for d in map(drawn, range(150))])
+    assert apart == pytest.approx(alike, abs=0.01) if model else apart > alike + 0.04
 
 
 def test_a_model_named_is_another_call_and_an_unknown_one_is_named(filmed):

@@ -159,18 +159,14 @@ def test_another_look_at_a_vehicle_comes_after_first_looks_and_before_cars():
     # draws, trucks alone would get 60 : 20 with looks alike; now 20 · (1 + 2 / 4) = 30 : 20.
     chance = np.concatenate([np.ones(60), np.full(1000, 0.02)])
     vehicles = np.concatenate([np.repeat(np.arange(20), 3), np.arange(20, 1020)])
-    nothing = np.zeros(0, np.intp)
-    p = selection.inclusion(selection.first_looks(chance, vehicles, nothing), 20)
+    p = selection.inclusion(selection.first_looks(chance, vehicles), 20)
     assert p[:60].sum() == pytest.approx(20 * 30 / 50)
     assert p[60:].sum() == pytest.approx(20 * 20 / 50)
     # Each truck's likeliest look (the first of equals) has four times the chance of its others.
     assert p[:3].tolist() == pytest.approx([20 / 50, 5 / 50, 5 / 50])
     # With twice as many frames first looks are nearly certain, and second ones still beat cars.
-    more = selection.inclusion(selection.first_looks(chance, vehicles, nothing), 40)
+    more = selection.inclusion(selection.first_looks(chance, vehicles), 40)
     assert (more[0], more[1] > 10 * more[60]) == (pytest.approx(0.8), True)
-    # A truck that was drawn in an earlier call is a second look throughout.
-    known = selection.first_looks(chance, vehicles, np.array([0]))
-    assert known[:4].tolist() == [0.25, 0.25, 0.25, 1.0]
 
 
 def test_a_draw_is_spread_over_what_candidates_look_like():
