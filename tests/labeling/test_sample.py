@@ -100,7 +100,7 @@ def test_what_moves_for_a_stay_is_one_vehicle_and_what_stands_still_is_none():
 @pytest.mark.parametrize("model", [False, True])
 def test_weights_stay_true_and_more_trucks_are_seen(monkeypatch, model):
     # Four blocks of 300 s seen once a second. Every tenth second a truck comes and is seen twice, a
-    # car in the middle of the ten once; no two looks are repeats.
+    # car in the middle of the ten once; the road between has seven looks, repeated over and over.
     rng = np.random.default_rng(5)
     gate = SimpleNamespace(id="gate")
     blocks = [SimpleNamespace(camera=gate, hour=k, clip_id=f"clip{k}") for k in range(4)]
@@ -110,7 +110,8 @@ def test_weights_stay_true_and_more_trucks_are_seen(monkeypatch, model):
 
     def look(at: int) -> tuple[float, Motion]:
         bulk = size(at) * (1 + 0.2 * rng.random())
-        return float(at), Motion(size(at), bulk, int(rng.integers(2**62)))
+        moves = int(rng.integers(2**62))
+        return float(at), Motion(size(at), bulk, moves if bulk else (2**9 - 1) << 9 * (at % 7))
 
     seen = {k: Seen({"z": [look(at) for at in range(300)]}, {}, {}, {}) for k in range(4)}
 
@@ -127,6 +128,8 @@ def test_weights_stay_true_and_more_trucks_are_seen(monkeypatch, model):
     draws = [drawn(seed) for seed in range(150)]
     seconds = [sum(one.weight for one in d if one.offset_s % 10 < 2) for d in draws]
     error = np.std(seconds) / np.sqrt(len(seconds))
+    total = [sum(one.weight for one in d) for d in draws]
+    assert np.mean(total) == pytest.approx(1200, abs=3 * np.std(total) / np.sqrt(len(total)))
     assert np.mean(seconds) == pytest.approx(240, abs=3 * error)  # 4 · 30 trucks of two seconds
     assert error < 12
     apart = np.mean([len(set(trucks(d))) / len(trucks(d)) for d in draws])
