@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.counting.doubt import doubted, stay_evidence
+from pipeline.counting.doubt import counted_as, doubted, stay_evidence, sure_trucks
 from pipeline.counting.records import Passage, ZoneScores
 
 HOURS = [(0.0, 3600.0), (3600.0, 7200.0)]
@@ -107,3 +107,35 @@ def test_trucks_of_a_free_hour_are_not_taken_for_cars_because_others_stood_in_a_
     # Within an hour the queue does tell: a car of 2 s there is gone sooner than trucks of 4 s.
     mixed = stays(road(*[4.0] * 150, 2.0), [0.97] * 150 + [0.6], [1, 2] * 75 + [1])
     assert np.exp(mixed[150]) < 0.55  # day and hour agree on 4 s: 0.7 in natural logarithms less
+
+
+def test_what_is_sure():
+    def by(q: float, trucks: float = 1.0) -> Passage:
+        one = Passage("z", 0.0, 2.0, 0.9, 0.9, trucks=trucks)
+        return counted_as(one, float(np.log(q / (1 - q))))
+
+    assert [by(q).flags for q in (0.96, 0.94, 0.49)] == [(), ("weak",), ("weak", "unlikely")]
+    assert by(0.94, 1.9).trucks == pytest.approx(1.786)
+    # One truck of a passage that may hold two, and 0.97 of another; what is weak is not sure.
+    assert sure_trucks([by(0.99, 1.9), by(0.97), by(0.94)]) == pytest.approx(1.97)
+
+
+def test_many_looks_at_plain_trucks_are_no_error():
+    scores, passages = zone(*((100.0 + 60 * k, 0.999) for k in range(11)))
+    _, seen, doubt = doubted(scores, passages, (), np.array([11.0, 0.0]), HOURS, looks=120.0)
+    assert (seen.tolist(), doubt) == (pytest.approx([11.0, 0.0]), pytest.approx(0.0))
+
+
+def test_what_was_cut_and_counts_for_nothing_is_doubted_by_its_own_looks():
+    # A stay cut at its beginning, of which the chain saw no entry, and the half that its edge adds.
+    scores, (bus,) = zone((100.0, 0.1))
+    _, seen, _ = doubted(
+        scores, (replace(bus, trucks=0.0),), (), np.array([0.5, 0.0]), HOURS, looks=1.0
+    )
+    assert seen.tolist() == pytest.approx([0.05, 0.0])
+
+
+def test_a_truck_across_the_hour_belongs_where_it_entered():
+    scores, passages = zone((3599.0, 0.9), (5000.0, 0.1))
+    _, seen, _ = doubted(scores, passages, (), np.array([1.0, 1.0]), HOURS, looks=1.0)
+    assert seen.tolist() == pytest.approx([0.9, 0.1])
