@@ -170,7 +170,8 @@ class Passage:
     trucks: float = 1.0
     """Expected number of trucks in this stay."""
     flags: tuple[str, ...] = ()
-    """``parked``, ``merged``, ``cut`` (by a gap or an edge of footage), ``weak``, ``straddle``."""
+    """``parked``, ``merged``, ``cut`` (by a gap or an edge of footage), ``weak``, ``straddle``; and
+    ``unlikely``, which is not listed."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ _PLAINLY_DENSE_S = 0.5
 _ORDINARY_STAY_S = 2.0
 _FINE = 20.0  # cells to a stay where the stay itself is wanted: coarse ones lengthen it
 _LEAST_TIMED = 5.0
-_QUEUES, _LEAST_RUNS = 3.0, 10
+_QUEUES = 3.0  # a mean so many times the usual run is that of trucks that stood in a queue
+_LEAST_RUNS, _BEYOND_CHANCE = 10, 5.0
 _CURVATURE = (
     1.1  # what first-order error propagation leaves out: 94% of simulated days held without
 )
@@ -105,18 +106,23 @@ def guess_dwell(evidence: Evidence) -> Dwell | None:
 
 
 def _usual_run_s(evidence: Evidence) -> float | None:
-    """Return the median length of runs of positive frames; ``None`` where there are few.
+    """Return the median length of runs of positive frames; ``None`` where it says nothing.
 
     A few trucks that stand in a queue make the mean square stay, but not the usual one. One or two
-    negative frames do not end a run, and two positive ones do not make one.
+    negative frames do not end a run, and two positive ones do not make one. Runs say nothing where
+    there are few, or where errors as frequent as lone positive frames would make a fifth of them.
     """
     at_s = evidence.at_s[evidence.positive]
     if at_s.size < 3:
         return None
     ends = np.flatnonzero(np.diff(at_s) > 3.5 * evidence.interval_s)
     first, last = np.append(0, ends + 1), np.append(ends, at_s.size - 1)
-    lengths = (at_s[last] - at_s[first] + evidence.interval_s)[last - first >= 2]
-    return float(np.median(lengths)) if lengths.size >= _LEAST_RUNS else None
+    is_run = last - first >= 2
+    alone = float((last - first + 1)[~is_run].sum()) / evidence.at_s.size
+    chance = evidence.at_s.size * alone * (1 - (1 - alone) ** 3) ** 2
+    if is_run.sum() < max(_LEAST_RUNS, _BEYOND_CHANCE * chance):
+        return None
+    return float(np.median((at_s[last] - at_s[first])[is_run])) + evidence.interval_s
 
 
 def count_zone(

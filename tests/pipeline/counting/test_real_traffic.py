@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.counting import Classifier, CountParams, Dwell, MovementCount, ZoneScores, count_day
+from pipeline.counting.evidence import Evidence
+from pipeline.counting.zone import guess_dwell
 
 JUDGE = Classifier(0.2, tp=480, fn=20, fp=10, tn=1490)
 HOURS = [(3600.0 * k, 3600.0 * (k + 1)) for k in range(24)]
@@ -69,6 +71,23 @@ def test_an_hour_of_queues_changes_nothing_in_free_hours() -> None:
     free_hours = [hour.truck_count for hour in day.movements[0].hourly[:2]]
     assert free_hours[0] == pytest.approx(71, rel=0.05)  # those that enter before 3,600 s
     assert sum(hour.truck_count or 0 for hour in day.movements[0].hourly) < 1.25 * 140
+
+
+def test_a_classifier_that_errs_often_does_not_make_stays_short() -> None:
+    # 60 trucks of 20 s in an hour at 10 Hz; of a hundred frames without one, 15 say truck, so that
+    # hundreds of runs of three and more are no truck at all.
+    rng = np.random.default_rng(3)
+    at_s = (np.arange(36_000) + 0.5) / 10
+    there = at_s % 60 < 20
+    positive = np.where(there, rng.random(at_s.size) < 0.9, rng.random(at_s.size) < 0.15)
+    guess = guess_dwell(Evidence(at_s, positive, np.zeros(at_s.size), 1 / 3))
+    assert guess is not None
+    assert guess.mean_s == pytest.approx(20, rel=0.4)
+    # Without errors, a few that queue for a minute do not lengthen the two seconds of the others.
+    queued = (at_s % 30 < 2) | ((at_s > 3000) & (at_s % 120 < 60))
+    guess = guess_dwell(Evidence(at_s, queued, np.zeros(at_s.size), 0.1))
+    assert guess is not None
+    assert guess.mean_s == pytest.approx(2, rel=0.1)
 
 
 def test_a_stay_cut_by_the_edge_counts_by_half() -> None:
