@@ -39,7 +39,7 @@ _ORDINARY_STAY_S = 2.0
 _FINE = 20.0  # cells to a stay where the stay itself is wanted: coarse ones lengthen it
 _LEAST_TIMED = 5.0
 _QUEUES = 3.0  # a mean so many times the usual run is that of trucks that stood in a queue
-_LEAST_RUNS, _BEYOND_CHANCE = 10, 5.0
+_LEAST_RUNS, _BEYOND_CHANCE = 10, 20.0
 _CURVATURE = (
     1.1  # what first-order error propagation leaves out: 94% of simulated days held without
 )
@@ -110,7 +110,7 @@ def _usual_run_s(evidence: Evidence) -> float | None:
 
     A few trucks that stand in a queue make the mean square stay, but not the usual one. One or two
     negative frames do not end a run, and two positive ones do not make one. Runs say nothing where
-    there are few, or where errors as frequent as lone positive frames would make a fifth of them.
+    there are few, or where errors as frequent as lone positive frames would make a twentieth.
     """
     at_s = evidence.at_s[evidence.positive]
     if at_s.size < 3:
