@@ -19,6 +19,11 @@ Floats = NDArray[np.float64]
 Z95 = 1.959963984540054
 
 
+def sigmoid(z: ArrayLike) -> Floats:
+    """Return 1 ÷ (1 + exp(−z)), safe at the ends."""
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(z, -60.0, 60.0))), dtype=np.float64)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A figure and its 95% interval."""
@@ -123,7 +128,7 @@ def auc(truth: ArrayLike, p: ArrayLike) -> Estimate:
         return Estimate(area, max(0.0, area - slack), min(1.0, area + slack))
     logit = math.log(area / (1 - area))
     half = Z95 * math.sqrt(variance) / (area * (1 - area))
-    return Estimate(area, _sigmoid(logit - half), _sigmoid(logit + half))
+    return Estimate(area, *sigmoid([logit - half, logit + half]).tolist())
 
 
 def brier(truth: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> Estimate:
@@ -279,7 +284,3 @@ def _lowest(cost: Callable[[float], float], low: float, high: float, rounds: int
             b = low + golden * (high - low)
             cost_b = cost(b)
     return (low + high) / 2
-
-
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-max(min(x, 700.0), -700.0)))

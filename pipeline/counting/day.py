@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.counting.doubt import UNLIKELY, sure_trucks
+from pipeline.counting.doubt import sure_trucks
 from pipeline.counting.interval import truck_interval
 from pipeline.counting.passages import in_order, straddling
 from pipeline.counting.profile import shape_of
@@ -124,7 +124,7 @@ def _movement(
     named = in_order(passage for one in group for passage in _named(one))
     told = straddling(named)
     echoes = [one for one, now in zip(named, told, strict=True) if "straddle" in now.flags]
-    passages = [one for one in told if UNLIKELY not in one.flags]
+    passages = [one for one in told if "unlikely" not in one.flags]
     # An echo was counted as far as its zone believed it, and no further is it taken off.
     doubled = float(sum(one.trucks for one in echoes))
     seen = np.sum([one.seen for one in group], axis=0)

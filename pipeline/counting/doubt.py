@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.counting.records import Floats, Indices, Passage, ZoneScores
 from pipeline.domain import Span
+from pipeline.metrics import sigmoid
 
-UNLIKELY = "unlikely"
 _ODDS_SD = 0.6
 _SURE = 0.95
 # Stays: fewer trucks than this say nothing, and as many more are thought to be as usual, which is
@@ -62,10 +62,10 @@ def stay_evidence(passages: Sequence[Passage], looked: Floats, hour: Indices) ->
     whole = np.array(["cut" not in one.flags for one in passages], dtype=np.bool_)
     single = whole & np.array(["merged" not in one.flags for one in passages], dtype=np.bool_)
     x = np.log([max(one.exited_s - one.entered_s, _BRIEFEST_S) for one in passages])
-    q = _sigmoid(looked)
+    q = sigmoid(looked)
     unsure, long_others = q * (1 - q) * whole, _USUALLY_LONG
     for _ in range(4):
-        p = _sigmoid(looked + told) * single
+        p = sigmoid(looked + told) * single
         if p.sum() < _LEAST_TIMED:
             return np.zeros(len(passages))
         usual, spread = _usual(x, p, hour)
@@ -106,10 +106,6 @@ def _normal(x: Floats, sd: Floats) -> Floats:
     return np.asarray(np.exp(-0.5 * (x / sd) ** 2) / (sd * np.sqrt(2 * np.pi)), dtype=np.float64)
 
 
-def _sigmoid(z: Floats) -> Floats:
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * z)), dtype=np.float64)
-
-
 def doubted(
     scores: ZoneScores,
     passages: Sequence[Passage],
@@ -130,14 +126,14 @@ def doubted(
         odds may be off by a factor e^0.6).
     """
     listed, believed, doubt = np.zeros(seen.size), np.zeros(seen.size), 0.0
-    every = (*passages, *(replace(one, flags=(*one.flags, UNLIKELY)) for one in glimpses))
+    every = (*passages, *(replace(one, flags=(*one.flags, "unlikely")) for one in glimpses))
     starts = [start for start, _ in hours]
     entered = np.searchsorted(starts, [one.entered_s for one in every], side="right") - 1
     hour = np.clip(entered, 0, seen.size - 1)  # as the chain, which counts entries
     odds = np.array([log_odds(scores, one, looks) for one in every])
     n = len(passages)
     odds[:n] += stay_evidence(passages, odds[:n], hour[:n])
-    beliefs = _sigmoid(odds)
+    beliefs = sigmoid(odds)
     for one, h, q in zip(every, hour, beliefs.tolist(), strict=True):
         listed[h] += one.trucks
         believed[h] += one.trucks * q
@@ -158,8 +154,8 @@ def counted_as(one: Passage, odds: float) -> Passage:
 
     It is "weak" unless surely a truck, and "unlikely" where it is more likely none.
     """
-    q = float(_sigmoid(np.array(odds)))
-    more = ("weak",) * (q <= _SURE) + (UNLIKELY,) * (q < 0.5)
+    q = float(sigmoid(odds))
+    more = ("weak",) * (q <= _SURE) + ("unlikely",) * (q < 0.5)
     flags = tuple(dict.fromkeys((*one.flags, *more)))
     return replace(one, trucks=one.trucks * q, flags=flags)
 

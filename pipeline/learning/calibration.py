@@ -63,7 +63,7 @@ class Calibration:
         [0.05]
         """
         z = np.asarray(logits, dtype=np.float64) / self.temperature + self.offset
-        return sigmoid(z)
+        return metrics.sigmoid(z)
 
     def told_at(self, natural: float) -> Calibration:
         """Return the same probabilities, told as those of another natural prevalence.
@@ -109,7 +109,7 @@ def calibrate(
         said, unsaid = odds / (1 + odds), 1 / (1 + odds)
 
         def cost(log_t: float, bias: float) -> float:
-            p = sigmoid(z / math.exp(log_t) + to_road + bias)
+            p = metrics.sigmoid(z / math.exp(log_t) + to_road + bias)
             likelihood = (w * np.log(p * said + (1 - p) * unsaid)).sum()
             # Two rows' worth of belief that nothing is to be mended.
             return float(-likelihood) + 0.5 * log_t**2 + 0.1 * bias**2
@@ -239,11 +239,6 @@ def counting_threshold(
 
     best = min(_THRESHOLDS, key=variance)
     return best if variance(best) < CLEARLY * variance(THRESHOLD) else THRESHOLD
-
-
-def sigmoid(z: Floats) -> Floats:
-    """Return 1 ÷ (1 + exp(−z)), safe at the ends."""
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(z, -60.0, 60.0))), dtype=np.float64)
 
 
 def _rate(hits: float, misses: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import splits
+from pipeline import metrics, splits
 from pipeline.learning import calibration
 from pipeline.learning.calibration import Calibration
 from pipeline.learning.classroom import Course, side_by_side
@@ -169,7 +169,7 @@ class CrossFitting:
         heard = windows.vouched(self.labelled, self._said(SURE_FLAW))
         return Lesson(
             self._seen(windows.pixels),
-            torch.from_numpy(calibration.sigmoid(heard + np.log(chosen / (1 - chosen)))).float(),
+            torch.from_numpy(metrics.sigmoid(heard + np.log(chosen / (1 - chosen)))).float(),
             torch.from_numpy(VOUCHED * np.clip(np.abs(heard) / 2, 0, 1)).float(),
         )
 
@@ -199,6 +199,6 @@ class CrossFitting:
         sure[windows.random & (z > -1.0)] = 0.0
         return Lesson(
             self._seen(windows.pixels),
-            torch.from_numpy(calibration.sigmoid(z)).float(),
+            torch.from_numpy(metrics.sigmoid(z)).float(),
             torch.from_numpy(VOUCHED * sure).float(),
         )

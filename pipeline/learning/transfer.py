@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.learning import calibration
+from pipeline import metrics
 from pipeline.learning.models import TruckNet
 
 SLOWEST = 0.1  # pace of the lowest block beside the head's
@@ -126,7 +126,7 @@ def fit_head(
     def cost(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         z = x @ w
         losses = np.logaddexp(0.0, z) - y * z
-        slope = x.T @ (part * (calibration.sigmoid(z) - y))
+        slope = x.T @ (part * (metrics.sigmoid(z) - y))
         return float(part @ losses + 0.5 * pull @ w**2), slope + pull * w
 
     found = minimize(cost, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B")

@@ -109,6 +109,16 @@ def test_trucks_of_a_free_hour_are_not_taken_for_cars_because_others_stood_in_a_
     assert np.exp(mixed[150]) < 0.55  # day and hour agree on 4 s: 0.7 in natural logarithms less
 
 
+def test_an_hour_of_which_little_is_known_may_be_unlike_the_others():
+    # Six trucks an hour, 2 s in even hours and 4 s in odd ones; in a twelfth hour one vehicle of
+    # 2 s. The day's mean is 2.8 s, but hours vary: 2 s there is no sign of a car.
+    hour = [h for h in range(12) for _ in range(6)]
+    usual = road(*(2.0 if h % 2 == 0 else 4.0 for h in hour))
+    told = stays([*usual, *road(2.0)], [0.97] * 72 + [0.5], [*hour, 12])
+    assert told[72] > 0
+    assert stays([*road(*[2.8] * 72), *road(2.0)], [0.97] * 72 + [0.5], [*hour, 12])[72] < 0
+
+
 def test_what_is_sure():
     def by(q: float, trucks: float = 1.0) -> Passage:
         one = Passage("z", 0.0, 2.0, 0.9, 0.9, trucks=trucks)
@@ -136,6 +146,6 @@ def test_what_was_cut_and_counts_for_nothing_is_doubted_by_its_own_looks():
 
 
 def test_a_truck_across_the_hour_belongs_where_it_entered():
-    scores, passages = zone((3599.0, 0.9), (5000.0, 0.1))
+    scores, passages = zone((3599.5, 0.9), (5000.0, 0.1))  # its middle is at 3,600.4 s
     _, seen, _ = doubted(scores, passages, (), np.array([1.0, 1.0]), HOURS, looks=1.0)
     assert seen.tolist() == pytest.approx([0.9, 0.1])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline.counting import Classifier, CountParams, Dwell, MovementCount, ZoneScores, count_day
 from pipeline.counting.evidence import Evidence
+from pipeline.counting.passages import list_passages
+from pipeline.counting.records import Passage
 from pipeline.counting.zone import guess_dwell
 
 JUDGE = Classifier(0.2, tp=480, fn=20, fp=10, tn=1490)
@@ -52,6 +55,22 @@ def test_a_parked_truck_is_one_passage_flagged() -> None:
     (parked,) = [one for one in row.passages if "parked" in one.flags]
     assert parked.entered_s == pytest.approx(700, abs=2)
     assert parked.exited_s == pytest.approx(1100, abs=2)
+
+
+def test_a_glimpse_counts_as_far_as_it_looks_like_a_truck(monkeypatch: pytest.MonkeyPatch) -> None:
+    trucks = scores([(100.0 * k, 100.0 * k + 3) for k in range(1, 6)], 600)
+    road = replace(
+        trucks, p_truck=np.where(trucks.at_s > 450, trucks.p_truck * 0.6, trucks.p_truck)
+    )
+
+    def the_last_a_glimpse(*given: Any) -> tuple[list[Passage], list[Passage]]:
+        found, _ = list_passages(*given)
+        return found[:-1], found[-1:]
+
+    monkeypatch.setattr("pipeline.counting.zone.list_passages", the_last_a_glimpse)
+    row = count([road], [(0, 600)], 600, looks=1.0)
+    assert row.truck_count == pytest.approx(4 * 0.97 + 0.58, abs=0.1)
+    assert len(row.passages) == 4
 
 
 def test_a_run_as_long_as_two_stays_is_likely_two_trucks() -> None:

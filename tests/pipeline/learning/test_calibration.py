@@ -112,7 +112,7 @@ def test_labels_that_are_better_than_they_claim_do_not_sharpen_the_calibration()
     tries = np.linspace(0.3, 1.5, 61)
     costs = [
         -np.log((odds * q + 1 - q) / (1 + odds)).sum()
-        for q in (calibration.sigmoid(logits / t + np.log(0.33 / 0.67)) for t in tries)
+        for q in (metrics.sigmoid(logits / t + np.log(0.33 / 0.67)) for t in tries)
     ]
     assert tries[int(np.argmin(costs))] < 0.8
 
