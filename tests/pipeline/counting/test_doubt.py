@@ -114,9 +114,9 @@ def test_an_hour_of_which_little_is_known_may_be_unlike_the_others():
     # 2 s. The day's mean is 2.8 s, but hours vary: 2 s there is no sign of a car.
     hour = [h for h in range(12) for _ in range(6)]
     usual = road(*(2.0 if h % 2 == 0 else 4.0 for h in hour))
-    told = stays([*usual, *road(2.0)], [0.97] * 72 + [0.5], [*hour, 12])
+    told = stays([*usual, *road(2.0)], [0.97] * 72 + [0.05], [*hour, 12])
     assert told[72] > 0
-    assert stays([*road(*[2.8] * 72), *road(2.0)], [0.97] * 72 + [0.5], [*hour, 12])[72] < 0
+    assert stays([*road(*[2.8] * 72), *road(2.0)], [0.97] * 72 + [0.05], [*hour, 12])[72] < 0
 
 
 def test_what_is_sure():
