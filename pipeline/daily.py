@@ -260,12 +260,15 @@ def _stays(
 
 
 def _classifier(card: Row) -> Classifier:
-    from pipeline.counting import Classifier
+    from pipeline.counting import Calibrated, Classifier
+    from pipeline.learning.calibration import Calibration
 
-    held_out = card["held_out"]
+    held_out, fitted = card["held_out"], Calibration.of_card(card)
+    (log_t_var, covariance), (_, offset_var) = fitted.covariance
     return Classifier(
         prevalence=card["prevalence"],
         threshold=card["threshold"],
+        calibrated=Calibrated(fitted.offset, log_t_var, covariance, offset_var),
         **{key: held_out[key] for key in ("tp", "fn", "fp", "tn")},
     )
 

@@ -15,6 +15,7 @@ from pipeline.counting.day import count_day
 from pipeline.counting.evidence import emq_prevalence
 from pipeline.counting.profile import learn_profile
 from pipeline.counting.records import (
+    Calibrated,
     Classifier,
     CountParams,
     DayCount,
@@ -31,6 +32,7 @@ from pipeline.counting.zone import learn_dwell
 
 __all__ = [
     "AuditWindows",
+    "Calibrated",
     "Classifier",
     "CountParams",
     "DayCount",

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.counting.records import Floats, Indices, Passage, ZoneScores
+from pipeline.counting.records import Calibrated, Floats, Indices, Passage, ZoneScores
 from pipeline.domain import Span
 from pipeline.metrics import sigmoid
 
@@ -24,6 +24,7 @@ _USUAL_CV, _USUALLY_LONG = 0.35, 0.3
 _SHORTER, _VARIES = 0.6, 0.4  # in natural logarithms
 _IN_PART = 0.1
 _BRIEFEST_S = 0.1
+_EXACT = Calibrated()
 
 
 def log_odds(scores: ZoneScores, one: Passage, looks: float) -> float:
@@ -113,7 +114,8 @@ def doubted(
     seen: Floats,
     hours: Sequence[Span],
     looks: float,
-) -> tuple[list[Passage], Floats, float]:
+    calibrated: Calibrated = _EXACT,
+) -> tuple[list[Passage], Floats, float, Floats]:
     """Weigh each passage, and each glimpse, by the belief q in its vehicle.
 
     Belief is what its frames look like (:func:`log_odds`), and how long a passage stays
@@ -122,8 +124,9 @@ def doubted(
 
     Returns:
         Passages and glimpses as :func:`counted_as` has them, glimpses all unlikely; float64[H]
-        trucks seen by hour; and the variance this adds: of each vehicle, and of all together (their
-        odds may be off by a factor e^0.6).
+        trucks seen by hour; the variance this adds: of each vehicle, and of all together (on
+        another day their odds may be off by a factor e^0.6); and float64[2] how trucks seen move
+        with what labels leave open of the calibration (:class:`Calibrated`), which all zones share.
     """
     listed, believed, doubt = np.zeros(seen.size), np.zeros(seen.size), 0.0
     every = (*passages, *(replace(one, flags=(*one.flags, "unlikely")) for one in glimpses))
@@ -131,6 +134,7 @@ def doubted(
     entered = np.searchsorted(starts, [one.entered_s for one in every], side="right") - 1
     hour = np.clip(entered, 0, seen.size - 1)  # as the chain, which counts entries
     odds = np.array([log_odds(scores, one, looks) for one in every])
+    moved = looks * calibrated.slope(odds / looks)
     n = len(passages)
     odds[:n] += stay_evidence(passages, odds[:n], hour[:n])
     beliefs = sigmoid(odds)
@@ -142,7 +146,8 @@ def doubted(
     overall = believed.sum() / listed.sum() if listed.sum() >= 0.5 else _mean(beliefs[:n])
     seen = np.maximum(believed + overall * (seen - listed), 0.0)
     weighed = [counted_as(one, z) for one, z in zip(every, odds.tolist(), strict=True)]
-    return weighed, seen, doubt + (_ODDS_SD * doubt) ** 2
+    open_to = np.array([one.trucks for one in every]) * beliefs * (1 - beliefs)
+    return weighed, seen, doubt + (_ODDS_SD * doubt) ** 2, moved @ open_to
 
 
 def _mean(beliefs: Floats) -> float:

@@ -45,11 +45,45 @@ class ZoneScores:
 
 
 @dataclass(frozen=True)
+class Calibrated:
+    """How well the log odds of ``p_truck`` are known: few labels leave them in doubt all together.
+
+    Log odds are raw ones ÷ temperature + ``offset``. ``log_t_var``, ``covariance``, ``offset_var``:
+    the covariance of the errors of log temperature and offset. The defaults know them exactly.
+    """
+
+    offset: float = 0.0
+    log_t_var: float = 0.0
+    covariance: float = 0.0
+    offset_var: float = 0.0
+
+    def slope(self, odds: Floats) -> Floats:
+        """Return float64[2, n]: how log odds ``[n]`` move with log temperature, and with offset.
+
+        >>> Calibrated(offset=-1.0).slope(np.array([3.0])).ravel().tolist()
+        [-4.0, 1.0]
+        """
+        return np.stack([self.offset - odds, np.ones_like(odds)])
+
+    def variance(self, slope: Floats) -> float:
+        """Return the variance of what moves by ``slope`` float64[2] with them (delta method).
+
+        >>> known = Calibrated(log_t_var=0.01, offset_var=0.04)
+        >>> round(known.variance(np.array([-2.0, 3.0])), 6)
+        0.4
+        """
+        t, offset = slope.tolist()
+        crossed = 2 * t * offset * self.covariance
+        return float(t * t * self.log_t_var + crossed + offset * offset * self.offset_var)
+
+
+@dataclass(frozen=True)
 class Classifier:
     """What held-out labels say about the frame classifier.
 
     ``prevalence`` is the share of truck frames for which ``p_truck`` is calibrated; ``tp``, ``fn``,
-    ``fp``, ``tn`` are held-out confusion counts at ``threshold`` (a random share of the labels).
+    ``fp``, ``tn`` are held-out confusion counts at ``threshold`` (a random share of the labels);
+    ``calibrated`` says how well its log odds are known.
 
     >>> Classifier(0.2, tp=95, fn=5, fp=4, tn=396).sensitivity
     0.9455445544554455
@@ -61,6 +95,7 @@ class Classifier:
     fp: float
     tn: float
     threshold: float = 0.5
+    calibrated: Calibrated = Calibrated()
 
     @property
     def sensitivity(self) -> float:

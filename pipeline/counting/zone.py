@@ -50,8 +50,10 @@ class ZoneResult:
     """A zone's day with its parts, before zones are summed.
 
     float64[H] ``seen`` and ``filled`` trucks by hour; ``variance`` of their sum; ``sure`` trucks
-    beyond doubt. ``passages`` are all there are, the unlikely ones, too: one may be the echo of a
-    truck in the next zone. ``method`` is ``"none"`` where no count can be made, for ``reason``.
+    beyond doubt; ``slope`` float64[2] how they move with what is open of the classifier's
+    calibration, which is not in ``variance``. ``passages`` are all there are, the unlikely ones,
+    too: one may be the echo of a truck in the next zone. ``method`` is ``"none"`` where no count
+    can be made, for ``reason``.
     """
 
     scores: ZoneScores
@@ -61,6 +63,7 @@ class ZoneResult:
     filled: Floats
     variance: float
     sure: float
+    slope: Floats
     passages: tuple[Passage, ...]
     edges: float
     frames: int
@@ -170,8 +173,11 @@ def count_zone(
     seen_s, wanted_s = by_hour(covered, hours), by_hour(scheduled, hours)
     seen, edges = _seen(fit, cells)
     doubt = 0.0
+    slope: Floats = np.zeros(2)
     if params.looks is not None:
-        passages, seen, doubt = doubted(scores, passages, glimpses, seen, hours, params.looks)
+        passages, seen, doubt, slope = doubted(
+            scores, passages, glimpses, seen, hours, params.looks, classifier.calibrated
+        )
         parked = [counted_as(one, log_odds(scores, one, params.looks)) for one in parked]
     seen = seen + _standing(parked, cells, len(hours))
     doubt += sum(one.trucks * (1 - one.trucks) for one in parked)
@@ -185,6 +191,7 @@ def count_zone(
         filled,
         variance + doubt,
         sure_trucks(passages),
+        slope,
         tuple(passages),
         edges,
         evidence.at_s.size,
@@ -248,7 +255,21 @@ def _nothing(
     size = evidence.at_s.size
     share = evidence.prevalence if size else None
     return ZoneResult(
-        scores, "none", reason, none, none, 0.0, 0.0, (), 0.0, size, share, None, None, None
+        scores,
+        "none",
+        reason,
+        none,
+        none,
+        0.0,
+        0.0,
+        np.zeros(2),
+        (),
+        0.0,
+        size,
+        share,
+        None,
+        None,
+        None,
     )
 
 

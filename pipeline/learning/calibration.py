@@ -29,6 +29,7 @@ _USUAL_FLAW = 0.005  # mean of the exponential prior: wrong and sure of itself a
 _SURER = (1.5, 2.0, 4.0)  # votes may also say more than they claim: one vote of a careful person
 
 Floats = NDArray[np.float64]
+Square = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Calibration:
 
     ``bias`` is what held-out rows still ask to be added to the log odds; ``flaw`` the share of
     labels that are wrong however sure their votes made them; ``surer`` how many times their log
-    odds say what they claim.
+    odds say what they claim. ``covariance`` of the errors of log temperature and bias that the
+    held-out rows leave, by row; none is known where they are 0.
     """
 
     temperature: float = 1.0
@@ -46,6 +48,7 @@ class Calibration:
     bias: float = 0.0
     flaw: float = 0.002
     surer: float = 1.0
+    covariance: Square = ((0.0, 0.0), (0.0, 0.0))
 
     @property
     def offset(self) -> float:
@@ -79,8 +82,14 @@ class Calibration:
     def of_card(cls, card: dict[str, Any]) -> Calibration:
         """Return the calibration a model card holds."""
         prior = card["prior"]
-        bias = float(prior.get("bias", 0.0))
-        return cls(float(card["temperature"]), float(prior["shown"]), float(prior["natural"]), bias)
+        held = cls(
+            float(card["temperature"]),
+            float(prior["shown"]),
+            float(prior["natural"]),
+            float(prior.get("bias", 0.0)),
+        )
+        (t, both), (_, bias) = card.get("calibration_covariance", held.covariance)
+        return replace(held, covariance=((float(t), float(both)), (float(both), float(bias))))
 
 
 def calibrate(
@@ -104,7 +113,7 @@ def calibrate(
     natural = float(np.clip((w * np.asarray(label_p)).sum() / w.sum(), 1e-3, 1 - 1e-3))
     to_road = _log_odds(natural) - _log_odds(shown)
 
-    def fit(flaw: float, surer: float) -> tuple[float, float, float]:
+    def fit(flaw: float, surer: float) -> tuple[float, float, float, Square]:
         odds = likelihood_ratio(label_p, prior, flaw, surer)
         said, unsaid = odds / (1 + odds), 1 / (1 + odds)
 
@@ -115,7 +124,7 @@ def calibrate(
             return float(-likelihood) + 0.5 * log_t**2 + 0.1 * bias**2
 
         log_t, bias = _lowest(cost)
-        return cost(log_t, bias), log_t, bias
+        return cost(log_t, bias), log_t, bias, _inverse_curvature(cost, log_t, bias)
 
     # Few wrong labels believed to be certain would pass for a network that knows nothing for sure,
     # certain ones believed to be doubtful for one that knows everything.
@@ -123,8 +132,8 @@ def calibrate(
     fits = {tried: fit(*tried) for tried in tries}
     # And labels sure of themselves are seldom wrong: a few hard frames must not say otherwise.
     best = min(tries, key=lambda tried: fits[tried][0] + tried[0] / _USUAL_FLAW)
-    _, log_t, bias = fits[best]
-    return Calibration(math.exp(log_t), shown, natural, bias, *best)
+    _, log_t, bias, covariance = fits[best]
+    return Calibration(math.exp(log_t), shown, natural, bias, *best, covariance)
 
 
 def likelihood_ratio(
@@ -267,6 +276,27 @@ def _lowest(cost: Any) -> tuple[float, float]:  # noqa: ANN401 - a function of t
         best = min(tries, key=lambda tried: cost(*tried))
         reach = (reach[0] / 3, reach[1] / 3)
     return best
+
+
+def _inverse_curvature(cost: Any, log_t: float, bias: float) -> Square:  # noqa: ANN401
+    """Return the covariance of both by the curvature at the lowest place (Laplace).
+
+    Doubtful labels may leave it flat one way; the priors bend it there, by 0.2 at the least.
+    """
+    h = 0.02
+    here = cost(log_t, bias)
+
+    def bend(i: float, j: float) -> float:
+        return float(cost(log_t + i, bias + j) - 2 * here + cost(log_t - i, bias - j)) / h**2
+
+    t, b = bend(h, 0), bend(0, h)
+    crossed = (bend(h, h) - t - b) / 2
+    bends, ways = np.linalg.eigh(np.array([[t, crossed], [crossed, b]]))
+    inverse = (ways / np.maximum(bends, 0.2)) @ ways.T
+    return (
+        (float(inverse[0, 0]), float(inverse[0, 1])),
+        (float(inverse[1, 0]), float(inverse[1, 1])),
+    )
 
 
 def _log_odds(p: float) -> float:

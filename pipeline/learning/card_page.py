@@ -6,6 +6,7 @@ with 95% intervals), how far its probabilities can be trusted, and how to make i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,11 +81,26 @@ def _calibration(card: Card) -> str:
         f"{card['temperature']:.2f}; shown {prior['shown']:.0%} trucks while learning, "
         f"{prior['natural']:.1%} on the road.",
         "",
+        f"Other labels of as many frames would have made that {_open_to(card)}.",
+        "",
         "| it said | it was |",
         "| --- | --- |",
     ]
     lines += [f"| {row['p_truck']:.2f} | {row['trucks']:.2f} |" for row in card["reliability"]]
     return "\n".join(lines)
+
+
+def _open_to(card: Card) -> str:
+    """Word the standard errors of temperature and offset.
+
+    >>> _open_to({"calibration_covariance": [[0.01, 0.0], [0.0, 0.04]]})
+    'a temperature 1.11 times as high or low, and log odds higher or lower by 0.20'
+    """
+    (t, _), (_, offset) = card["calibration_covariance"]
+    return (
+        f"a temperature {math.exp(math.sqrt(t)):.2f} times as high or low, "
+        f"and log odds higher or lower by {math.sqrt(offset):.2f}"
+    )
 
 
 def _made(card: Card) -> str:

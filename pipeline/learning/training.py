@@ -201,6 +201,7 @@ class Training:
             "threshold": threshold,
             "temperature": fitted.temperature,
             "prior": {"shown": fitted.shown, "natural": fitted.natural, "bias": fitted.bias},
+            "calibration_covariance": [[round(v, 6) for v in row] for row in fitted.covariance],
             "label_flaw": fitted.flaw,
             "label_surer": fitted.surer,
             "prevalence": fitted.natural,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.counting import (
+    Calibrated,
     Classifier,
     CountParams,
     Dwell,
@@ -132,3 +133,26 @@ def test_a_lorry_that_fills_all_of_a_short_clip_is_hardly_more_than_one() -> Non
     assert row.lo is not None
     assert row.hi is not None
     assert row.lo <= 1.0 < row.hi
+
+
+def test_what_is_open_of_the_calibration_moves_all_zones_together() -> None:
+    # Twelve vehicles a zone that nobody can tell, apart in time, beside twelve trucks.
+    def lane(name: str, start: float) -> ZoneScores:
+        at_s = (np.arange(5 * 7200) + 0.5) / 5
+        since = (at_s - start) % 300.0
+        p = np.where(since < 2.0, 0.5, np.where((since >= 100.0) & (since < 102.0), 0.97, 0.001))
+        return ZoneScores(name, "out", at_s, p)
+
+    def width(zones: list[ZoneScores], offset_var: float) -> float:
+        judge = replace(JUDGE, threshold=0.4, calibrated=Calibrated(offset_var=offset_var))
+        span, params = [(0.0, 7200.0)], CountParams(looks=1.0)
+        (row,) = count_day(zones, span, span, hours(2), judge, params).movements
+        assert row.lo is not None
+        assert row.hi is not None
+        return row.hi - row.lo
+
+    left, right = lane("left", 20.0), lane("right", 170.0)
+    added = [width(z, 0.5) ** 2 - width(z, 0.0) ** 2 for z in ([left], [right], [left, right])]
+    assert min(added) > 0
+    # Twice as far off is four times the variance; zones on their own would make it twice.
+    assert added[2] == pytest.approx(4 * np.mean(added[:2]), rel=0.2)

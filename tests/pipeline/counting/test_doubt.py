@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.counting.doubt import counted_as, doubted, stay_evidence, sure_trucks
-from pipeline.counting.records import Passage, ZoneScores
+from pipeline.counting.records import Calibrated, Passage, ZoneScores
 
 HOURS = [(0.0, 3600.0), (3600.0, 7200.0)]
 
@@ -25,7 +25,7 @@ def zone(*stays: tuple[float, float]) -> tuple[ZoneScores, tuple[Passage, ...]]:
 
 def test_an_even_chance_counts_half_a_truck():
     scores, passages = zone((100.0, 0.5))
-    weighed, seen, doubt = doubted(scores, passages, (), np.array([1.0, 0.0]), HOURS, looks=3.0)
+    weighed, seen, doubt, _ = doubted(scores, passages, (), np.array([1.0, 0.0]), HOURS, looks=3.0)
     assert seen.tolist() == pytest.approx([0.5, 0.0])
     # q (1 - q) of one vehicle, and (0.6 · q (1 - q))² of all together
     assert doubt == pytest.approx(0.25 + (0.6 * 0.25) ** 2)
@@ -35,7 +35,7 @@ def test_an_even_chance_counts_half_a_truck():
 def test_a_bus_that_is_a_third_likely_all_the_while_is_unlikely_and_a_truck_is_not():
     # looks 3: odds (1/3 ÷ 2/3)³ = 1/8, q = 1/9; odds 0.9 ÷ 0.1 to the third = 729, q = 0.9986
     scores, passages = zone((100.0, 1 / 3), (4000.0, 0.9))
-    (bus, truck), seen, _ = doubted(scores, passages, (), np.array([1.0, 1.0]), HOURS, looks=3.0)
+    (bus, truck), seen, *_ = doubted(scores, passages, (), np.array([1.0, 1.0]), HOURS, looks=3.0)
     assert seen.tolist() == pytest.approx([1 / 9, 729 / 730])
     assert (bus.flags, truck.flags) == (("weak", "unlikely"), ())
 
@@ -44,14 +44,16 @@ def test_a_glimpse_is_doubted_by_its_own_frames_and_not_as_trucks_are():
     # A car at p = 0.05 for two seconds, of which the chain makes 0.4 of a truck.
     scores, (truck, car) = zone((100.0, 0.99), (4000.0, 0.05))
     glimpse = replace(car, trucks=0.4, flags=("weak",))
-    weighed, seen, _ = doubted(scores, (truck,), (glimpse,), np.array([1.0, 0.4]), HOURS, looks=1.0)
+    weighed, seen, *_ = doubted(
+        scores, (truck,), (glimpse,), np.array([1.0, 0.4]), HOURS, looks=1.0
+    )
     assert seen.tolist() == pytest.approx([0.99, 0.4 * 0.05])
     assert weighed[1].flags == ("weak", "unlikely")
 
 
 def test_what_no_passage_shows_is_doubted_as_the_passages_are():
     scores, passages = zone((100.0, 1 / 3))
-    _, seen, _ = doubted(scores, passages, (), np.array([1.5, 0.3]), HOURS, looks=3.0)
+    _, seen, *_ = doubted(scores, passages, (), np.array([1.5, 0.3]), HOURS, looks=3.0)
     assert seen.tolist() == pytest.approx([1.5 / 9, 0.3 / 9])
 
 
@@ -95,7 +97,7 @@ def test_vans_that_pass_for_trucks_are_counted_less():
     lorries = [(100.0 + 60 * k, 0.97) for k in range(12)]
     scores, passages = zone(*lorries, *((1000.0 + 60 * k, 0.6) for k in range(6)))
     vans = tuple(replace(one, exited_s=one.entered_s + 0.8) for one in passages[12:])
-    _, seen, _ = doubted(scores, passages[:12] + vans, (), np.array([18.0, 0.0]), HOURS, looks=1.0)
+    _, seen, *_ = doubted(scores, passages[:12] + vans, (), np.array([18.0, 0.0]), HOURS, looks=1.0)
     # By their looks each van is 0.6 of a truck. Its stay makes odds of 1.5 about 1.5 ÷ 7: 0.18.
     assert seen.tolist() == [pytest.approx(11.8 + 6 * 0.18, abs=0.45), pytest.approx(0.0)]
 
@@ -132,14 +134,14 @@ def test_what_is_sure():
 
 def test_many_looks_at_plain_trucks_are_no_error():
     scores, passages = zone(*((100.0 + 60 * k, 0.999) for k in range(11)))
-    _, seen, doubt = doubted(scores, passages, (), np.array([11.0, 0.0]), HOURS, looks=120.0)
+    _, seen, doubt, _ = doubted(scores, passages, (), np.array([11.0, 0.0]), HOURS, looks=120.0)
     assert (seen.tolist(), doubt) == (pytest.approx([11.0, 0.0]), pytest.approx(0.0))
 
 
 def test_what_was_cut_and_counts_for_nothing_is_doubted_by_its_own_looks():
     # A stay cut at its beginning, of which the chain saw no entry, and the half that its edge adds.
     scores, (bus,) = zone((100.0, 0.1))
-    _, seen, _ = doubted(
+    _, seen, *_ = doubted(
         scores, (replace(bus, trucks=0.0),), (), np.array([0.5, 0.0]), HOURS, looks=1.0
     )
     assert seen.tolist() == pytest.approx([0.05, 0.0])
@@ -147,5 +149,26 @@ def test_what_was_cut_and_counts_for_nothing_is_doubted_by_its_own_looks():
 
 def test_a_truck_across_the_hour_belongs_where_it_entered():
     scores, passages = zone((3599.5, 0.9), (5000.0, 0.1))  # its middle is at 3,600.4 s
-    _, seen, _ = doubted(scores, passages, (), np.array([1.0, 1.0]), HOURS, looks=1.0)
+    _, seen, *_ = doubted(scores, passages, (), np.array([1.0, 1.0]), HOURS, looks=1.0)
     assert seen.tolist() == pytest.approx([0.9, 0.1])
+
+
+def test_trucks_move_with_what_labels_leave_open_of_the_calibration():
+    # Two vehicles at p = 1/2 and 1/3, three looks each: log odds 0 and -3 log 2, so q = 1/2, 1/9.
+    scores, passages = zone((100.0, 1 / 2), (4000.0, 1 / 3))
+    known = Calibrated(offset=-2.0, log_t_var=0.01, covariance=-0.005, offset_var=0.04)
+    *_, slope = doubted(scores, passages, (), np.ones(2), HOURS, looks=3.0, calibrated=known)
+    # d q = q (1 - q) d odds; odds move thrice as a frame's: by 1 with the offset, and with the log
+    # temperature by the offset less the frame's own log odds.
+    by_offset = 3 * (1 / 4 + 8 / 81)
+    by_log_t = 3 * (1 / 4 * -2.0 + 8 / 81 * (-2.0 + np.log(2)))
+    assert slope.tolist() == pytest.approx([by_log_t, by_offset])
+    both = 0.01 * by_log_t**2 - 0.01 * by_log_t * by_offset + 0.04 * by_offset**2
+    assert known.variance(slope) == pytest.approx(both)
+
+
+def test_a_calibration_that_is_known_adds_nothing():
+    scores, passages = zone((100.0, 1 / 2))
+    *_, slope = doubted(scores, passages, (), np.array([1.0, 0.0]), HOURS, looks=1.0)
+    assert slope.tolist() == pytest.approx([0.0, 0.25])
+    assert Calibrated().variance(slope) == 0.0

@@ -188,3 +188,26 @@ def test_votes_that_disagree_do_not_cast_doubt_on_those_that_agree(seed):
         logits, label_p, np.ones(600), shown=0.5, prior=float(label_p.mean())
     )
     assert fitted.flaw == 0.002  # the least there is; by the likelihood alone 0.01 to 0.02
+
+
+def test_what_few_labels_leave_open_is_what_other_labels_would_have_said():
+    # 40 sets of 200 labels without error; how far their calibrations lie apart is what each says.
+    rng = np.random.default_rng(1)
+    found, said = [], []
+    for _ in range(40):
+        logits = rng.normal(0.0, 3.0, 200)
+        truth = rng.random(200) < metrics.sigmoid(logits / 1.5 - 0.5)
+        fitted = calibration.calibrate(logits, truth, np.ones(200), shown=0.5, prior=0.5)
+        found.append([np.log(fitted.temperature), fitted.offset])
+        said.append(fitted.covariance)
+    apart, open_to = np.cov(np.array(found).T), np.mean(said, axis=0)
+    # A standard deviation of 40 draws is uncertain by 11%.
+    assert np.sqrt(np.diag(open_to)) == pytest.approx(np.sqrt(np.diag(apart)), rel=0.3)
+    assert open_to[0, 1] == open_to[1, 0]
+
+
+def test_a_card_restores_what_its_labels_left_open():
+    card = {"temperature": 1.5, "prior": {"shown": 0.5, "natural": 0.1}}
+    assert Calibration.of_card(card).covariance == ((0.0, 0.0), (0.0, 0.0))  # a card of before
+    card["calibration_covariance"] = [[0.02, -0.01], [-0.01, 0.04]]
+    assert Calibration.of_card(card).covariance == ((0.02, -0.01), (-0.01, 0.04))
