@@ -14,7 +14,6 @@ from pipeline.counting.interval import truck_interval
 from pipeline.counting.passages import in_order, straddling
 from pipeline.counting.profile import shape_of
 from pipeline.counting.records import (
-    Calibrated,
     Classifier,
     CountParams,
     DayCount,
@@ -76,9 +75,8 @@ def count_day(
     rows, zone_rows = [], []
     for movement in sorted({one.scores.movement for one in results}):
         group = [one for one in results if one.scores.movement == movement]
-        known = classifier.calibrated
-        rows.append(_movement(movement, group, held, wanted, hours, coverage, params, known))
-        zone_rows += [_zone_row(one, rows[-1].quality, params, known) for one in group]
+        rows.append(_movement(movement, group, held, wanted, hours, coverage, params))
+        zone_rows += [_zone_row(one, rows[-1].quality, params) for one in group]
     return DayCount(tuple(rows), tuple(zone_rows))
 
 
@@ -95,11 +93,9 @@ def _count(
     return mean, min(lo, mean), max(hi, mean)
 
 
-def _zone_row(
-    one: ZoneResult, quality: Quality, params: CountParams, calibrated: Calibrated
-) -> ZoneCount:
+def _zone_row(one: ZoneResult, quality: Quality, params: CountParams) -> ZoneCount:
     """One zone's row."""
-    variance = one.variance + calibrated.variance(one.slope)
+    variance = one.variance + float((one.off**2).sum())
     made = _count(one.trucks, variance, one.sure, params) if one.method != "none" else None
     value, lo, hi = made if made and quality != "insufficient" else (None, None, None)
     return ZoneCount(
@@ -124,7 +120,6 @@ def _movement(
     hours: Sequence[Span],
     coverage: float,
     params: CountParams,
-    calibrated: Calibrated,
 ) -> MovementCount:
     """Sum the zones of one movement."""
     named = in_order(passage for one in group for passage in _named(one))
@@ -139,8 +134,7 @@ def _movement(
     seen = seen * (max(seen.sum() - doubled, 0.0) / seen.sum() if seen.sum() > 0 else 1.0)
     mean = float(seen.sum() + filled.sum())
     variance = float(sum(one.variance for one in group)) + 0.25 * doubled
-    if group:
-        variance += calibrated.variance(np.sum([one.slope for one in group], axis=0))
+    variance += float((np.sum([one.off for one in group], axis=0) ** 2).sum())
     sure = sum(one.sure for one in group) - sure_trucks(echoes)
     made = _count(mean, variance, sure, params) if group else None
     lines = _arithmetic(group, passages, seen, filled, doubled, raw)

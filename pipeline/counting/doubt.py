@@ -16,6 +16,7 @@ from pipeline.metrics import sigmoid
 
 _ODDS_SD = 0.6
 _SURE = 0.95
+_MARGIN = 1.96
 # Stays: fewer trucks than this say nothing, and as many more are thought to be as usual, which is
 # that trucks vary by 35%, and that of what is no truck 30% stay as long (buses), the rest (cars
 # and vans) a bit over half as long. Of trucks a tenth are seen in part only.
@@ -125,8 +126,9 @@ def doubted(
     Returns:
         Passages and glimpses as :func:`counted_as` has them, glimpses all unlikely; float64[H]
         trucks seen by hour; the variance this adds: of each vehicle, and of all together (on
-        another day their odds may be off by a factor e^0.6); and float64[2] how trucks seen move
-        with what labels leave open of the calibration (:class:`Calibrated`), which all zones share.
+        another day their odds may be off by a factor e^0.6); and float64[2] by how many trucks
+        the sum is off by what labels leave open of the calibration (:meth:`Calibrated.moves`),
+        which all zones share.
     """
     listed, believed, doubt = np.zeros(seen.size), np.zeros(seen.size), 0.0
     every = (*passages, *(replace(one, flags=(*one.flags, "unlikely")) for one in glimpses))
@@ -134,7 +136,7 @@ def doubted(
     entered = np.searchsorted(starts, [one.entered_s for one in every], side="right") - 1
     hour = np.clip(entered, 0, seen.size - 1)  # as the chain, which counts entries
     odds = np.array([log_odds(scores, one, looks) for one in every])
-    moved = looks * calibrated.slope(odds / looks)
+    moves = looks * calibrated.moves(odds / looks)
     n = len(passages)
     odds[:n] += stay_evidence(passages, odds[:n], hour[:n])
     beliefs = sigmoid(odds)
@@ -145,22 +147,25 @@ def doubted(
     # What the chain saw beyond them is doubted as they are.
     overall = believed.sum() / listed.sum() if listed.sum() >= 0.5 else _mean(beliefs[:n])
     seen = np.maximum(believed + overall * (seen - listed), 0.0)
-    weighed = [counted_as(one, z) for one, z in zip(every, odds.tolist(), strict=True)]
-    open_to = np.array([one.trucks for one in every]) * beliefs * (1 - beliefs)
-    return weighed, seen, doubt + (_ODDS_SD * doubt) ** 2, moved @ open_to
+    errors = np.sqrt((moves**2).sum(axis=0)).tolist()
+    weighed = [counted_as(*one) for one in zip(every, odds.tolist(), errors, strict=True)]
+    swing = (sigmoid(odds + moves) - sigmoid(odds - moves)) / 2
+    off = swing @ np.array([one.trucks for one in every])
+    return weighed, seen, doubt + (_ODDS_SD * doubt) ** 2, off
 
 
 def _mean(beliefs: Floats) -> float:
     return float(beliefs.mean()) if beliefs.size else 1.0
 
 
-def counted_as(one: Passage, odds: float) -> Passage:
+def counted_as(one: Passage, odds: float, error: float = 0.0) -> Passage:
     """Return a passage that counts as far as its vehicle is believed a truck, by its log odds.
 
-    It is "weak" unless surely a truck, and "unlikely" where it is more likely none.
+    It is "weak" unless surely a truck, even where its odds are too high by what their standard
+    ``error`` allows (95%); and "unlikely" where it is more likely none.
     """
-    q = float(sigmoid(odds))
-    more = ("weak",) * (q <= _SURE) + ("unlikely",) * (q < 0.5)
+    q, at_least = float(sigmoid(odds)), float(sigmoid(odds - _MARGIN * error))
+    more = ("weak",) * (at_least <= _SURE) + ("unlikely",) * (q < 0.5)
     flags = tuple(dict.fromkeys((*one.flags, *more)))
     return replace(one, trucks=one.trucks * q, flags=flags)
 

@@ -57,24 +57,20 @@ class Calibrated:
     covariance: float = 0.0
     offset_var: float = 0.0
 
-    def slope(self, odds: Floats) -> Floats:
-        """Return float64[2, n]: how log odds ``[n]`` move with log temperature, and with offset.
+    def moves(self, odds: Floats) -> Floats:
+        """Return float64[2, n]: how far log odds ``[n]`` may be off, in two independent ways.
 
-        >>> Calibrated(offset=-1.0).slope(np.array([3.0])).ravel().tolist()
-        [-4.0, 1.0]
+        Each is one standard error along an axis of the errors' covariance: a log temperature that
+        is off by e moves log odds by e (offset - odds), an offset moves all alike.
+
+        >>> Calibrated(-1.0, log_t_var=0.01, offset_var=0.04).moves(np.array([3.0])).round(2)
+        array([[-0.4],
+               [ 0.2]])
         """
-        return np.stack([self.offset - odds, np.ones_like(odds)])
-
-    def variance(self, slope: Floats) -> float:
-        """Return the variance of what moves by ``slope`` float64[2] with them (delta method).
-
-        >>> known = Calibrated(log_t_var=0.01, offset_var=0.04)
-        >>> round(known.variance(np.array([-2.0, 3.0])), 6)
-        0.4
-        """
-        t, offset = slope.tolist()
-        crossed = 2 * t * offset * self.covariance
-        return float(t * t * self.log_t_var + crossed + offset * offset * self.offset_var)
+        square = [[self.log_t_var, self.covariance], [self.covariance, self.offset_var]]
+        spread, axes = np.linalg.eigh(square)
+        ways = axes * np.sqrt(np.maximum(spread, 0.0))
+        return np.asarray(ways[0][:, None] * (self.offset - odds) + ways[1][:, None], np.float64)
 
 
 @dataclass(frozen=True)

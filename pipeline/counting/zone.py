@@ -50,8 +50,8 @@ class ZoneResult:
     """A zone's day with its parts, before zones are summed.
 
     float64[H] ``seen`` and ``filled`` trucks by hour; ``variance`` of their sum; ``sure`` trucks
-    beyond doubt; ``slope`` float64[2] how they move with what is open of the classifier's
-    calibration, which is not in ``variance``. ``passages`` are all there are, the unlikely ones,
+    beyond doubt; ``off`` float64[2] how many they may be off by the classifier's calibration
+    (:meth:`Calibrated.moves`), not in ``variance``. ``passages`` are all there are, unlikely ones,
     too: one may be the echo of a truck in the next zone. ``method`` is ``"none"`` where no count
     can be made, for ``reason``.
     """
@@ -63,7 +63,7 @@ class ZoneResult:
     filled: Floats
     variance: float
     sure: float
-    slope: Floats
+    off: Floats
     passages: tuple[Passage, ...]
     edges: float
     frames: int
@@ -173,9 +173,9 @@ def count_zone(
     seen_s, wanted_s = by_hour(covered, hours), by_hour(scheduled, hours)
     seen, edges = _seen(fit, cells)
     doubt = 0.0
-    slope: Floats = np.zeros(2)
+    off: Floats = np.zeros(2)
     if params.looks is not None:
-        passages, seen, doubt, slope = doubted(
+        passages, seen, doubt, off = doubted(
             scores, passages, glimpses, seen, hours, params.looks, classifier.calibrated
         )
         parked = [counted_as(one, log_odds(scores, one, params.looks)) for one in parked]
@@ -191,7 +191,7 @@ def count_zone(
         filled,
         variance + doubt,
         sure_trucks(passages),
-        slope,
+        off,
         tuple(passages),
         edges,
         evidence.at_s.size,

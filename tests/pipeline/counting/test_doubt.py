@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.counting.doubt import counted_as, doubted, stay_evidence, sure_trucks
 from pipeline.counting.records import Calibrated, Passage, ZoneScores
+from pipeline.metrics import sigmoid
 
 HOURS = [(0.0, 3600.0), (3600.0, 7200.0)]
 
@@ -153,22 +154,38 @@ def test_a_truck_across_the_hour_belongs_where_it_entered():
     assert seen.tolist() == pytest.approx([0.9, 0.1])
 
 
-def test_trucks_move_with_what_labels_leave_open_of_the_calibration():
-    # Two vehicles at p = 1/2 and 1/3, three looks each: log odds 0 and -3 log 2, so q = 1/2, 1/9.
+def test_trucks_are_off_by_what_labels_leave_open_of_the_calibration():
+    # Two vehicles at p = 1/2 and 1/3, three looks each: log odds 0 and -3 log 2. With an offset of
+    # -2, a log temperature off by 0.1 moves a frame's by 0.1 (-2 - odds), and an offset off by 0.2
+    # by 0.2; three looks thrice as far.
     scores, passages = zone((100.0, 1 / 2), (4000.0, 1 / 3))
-    known = Calibrated(offset=-2.0, log_t_var=0.01, covariance=-0.005, offset_var=0.04)
-    *_, slope = doubted(scores, passages, (), np.ones(2), HOURS, looks=3.0, calibrated=known)
-    # d q = q (1 - q) d odds; odds move thrice as a frame's: by 1 with the offset, and with the log
-    # temperature by the offset less the frame's own log odds.
-    by_offset = 3 * (1 / 4 + 8 / 81)
-    by_log_t = 3 * (1 / 4 * -2.0 + 8 / 81 * (-2.0 + np.log(2)))
-    assert slope.tolist() == pytest.approx([by_log_t, by_offset])
-    both = 0.01 * by_log_t**2 - 0.01 * by_log_t * by_offset + 0.04 * by_offset**2
-    assert known.variance(slope) == pytest.approx(both)
+    known = Calibrated(offset=-2.0, log_t_var=0.01, offset_var=0.04)
+    *_, off = doubted(scores, passages, (), np.ones(2), HOURS, looks=3.0, calibrated=known)
+    two, three = -0.2, 0.1 * (-2 + np.log(2))
+    by_log_t = sum(
+        (sigmoid(z + 3 * move) - sigmoid(z - 3 * move)) / 2
+        for z, move in ((0.0, two), (-3 * np.log(2), three))
+    )
+    by_offset = sum((sigmoid(z + 0.6) - sigmoid(z - 0.6)) / 2 for z in (0.0, -3 * np.log(2)))
+    assert np.abs(off).tolist() == pytest.approx([-by_log_t, by_offset])
+
+
+def test_errors_that_go_together_are_neither_more_nor_less_than_they_are():
+    # Var of e (offset - odds) + b, with e and b correlated by one half: 0.25 + 0.04 - 0.1.
+    known = Calibrated(offset=2.0, log_t_var=0.01, covariance=0.01, offset_var=0.04)
+    moves = known.moves(np.array([7.0]))
+    assert float((moves**2).sum()) == pytest.approx(25 * 0.01 + 0.04 - 2 * 5 * 0.01)
 
 
 def test_a_calibration_that_is_known_adds_nothing():
     scores, passages = zone((100.0, 1 / 2))
-    *_, slope = doubted(scores, passages, (), np.array([1.0, 0.0]), HOURS, looks=1.0)
-    assert slope.tolist() == pytest.approx([0.0, 0.25])
-    assert Calibrated().variance(slope) == 0.0
+    *_, off = doubted(scores, passages, (), np.array([1.0, 0.0]), HOURS, looks=1.0)
+    assert off.tolist() == [0.0, 0.0]
+
+
+def test_a_truck_is_beyond_doubt_only_if_it_is_for_other_labels_too():
+    (_, (one,)) = zone((100.0, 0.9))
+    assert counted_as(one, 4.0).flags == ()  # 0.98
+    assert counted_as(one, 4.0, 0.5).flags == ()  # 1.96 · 0.5 less: 3.02, 0.953
+    assert counted_as(one, 4.0, 0.55).flags == ("weak",)  # 2.92, 0.949
+    assert counted_as(one, 4.0, 9.0).trucks == pytest.approx(0.982, abs=1e-3)
