@@ -16,7 +16,6 @@ from pipeline.metrics import sigmoid
 
 _ODDS_SD = 0.6
 _SURE = 0.95
-_MARGIN = 1.96
 # Stays: fewer trucks than this say nothing, and as many more are thought to be as usual, which is
 # that trucks vary by 35%, and that of what is no truck 30% stay as long (buses), the rest (cars
 # and vans) a bit over half as long. Of trucks a tenth are seen in part only.
@@ -147,8 +146,7 @@ def doubted(
     # What the chain saw beyond them is doubted as they are.
     overall = believed.sum() / listed.sum() if listed.sum() >= 0.5 else _mean(beliefs[:n])
     seen = np.maximum(believed + overall * (seen - listed), 0.0)
-    errors = np.sqrt((moves**2).sum(axis=0)).tolist()
-    weighed = [counted_as(*one) for one in zip(every, odds.tolist(), errors, strict=True)]
+    weighed = [counted_as(one, z) for one, z in zip(every, odds.tolist(), strict=True)]
     swing = (sigmoid(odds + moves) - sigmoid(odds - moves)) / 2
     off = swing @ np.array([one.trucks for one in every])
     return weighed, seen, doubt + (_ODDS_SD * doubt) ** 2, off
@@ -158,14 +156,13 @@ def _mean(beliefs: Floats) -> float:
     return float(beliefs.mean()) if beliefs.size else 1.0
 
 
-def counted_as(one: Passage, odds: float, error: float = 0.0) -> Passage:
+def counted_as(one: Passage, odds: float) -> Passage:
     """Return a passage that counts as far as its vehicle is believed a truck, by its log odds.
 
-    It is "weak" unless surely a truck, even where its odds are too high by what their standard
-    ``error`` allows (95%); and "unlikely" where it is more likely none.
+    It is "weak" unless surely a truck, and "unlikely" where it is more likely none.
     """
-    q, at_least = float(sigmoid(odds)), float(sigmoid(odds - _MARGIN * error))
-    more = ("weak",) * (at_least <= _SURE) + ("unlikely",) * (q < 0.5)
+    q = float(sigmoid(odds))
+    more = ("weak",) * (q <= _SURE) + ("unlikely",) * (q < 0.5)
     flags = tuple(dict.fromkeys((*one.flags, *more)))
     return replace(one, trucks=one.trucks * q, flags=flags)
 

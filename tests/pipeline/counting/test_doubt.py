@@ -181,11 +181,3 @@ def test_a_calibration_that_is_known_adds_nothing():
     scores, passages = zone((100.0, 1 / 2))
     *_, off = doubted(scores, passages, (), np.array([1.0, 0.0]), HOURS, looks=1.0)
     assert off.tolist() == [0.0, 0.0]
-
-
-def test_a_truck_is_beyond_doubt_only_if_it_is_for_other_labels_too():
-    (_, (one,)) = zone((100.0, 0.9))
-    assert counted_as(one, 4.0).flags == ()  # 0.98
-    assert counted_as(one, 4.0, 0.5).flags == ()  # 1.96 · 0.5 less: 3.02, 0.953
-    assert counted_as(one, 4.0, 0.55).flags == ("weak",)  # 2.92, 0.949
-    assert counted_as(one, 4.0, 9.0).trucks == pytest.approx(0.982, abs=1e-3)
