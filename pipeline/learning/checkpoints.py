@@ -24,7 +24,7 @@ from pipeline.learning.cards import ONNX_INT8 as ONNX_INT8
 from pipeline.learning.cards import WEIGHTS as WEIGHTS
 from pipeline.learning.cards import load_card as load_card
 from pipeline.learning.models import NetSpec, TruckNet, build
-from pipeline.store import Workspace, write_bytes, write_json
+from pipeline.store import Workspace, read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,7 +93,7 @@ def start_from(ws: Workspace, net: TruckNet, weights: str) -> None:
         NotFoundError: neither a model of that id nor such a file.
         ModelError: the file is no safetensors, or less than half of the network's weights fit.
     """
-    path = Path(weights) if weights.endswith(".safetensors") else ws.model(weights) / WEIGHTS
+    path = _weights_at(ws, weights)
     try:
         known = load(path.read_bytes())
     except OSError:
@@ -112,6 +112,21 @@ def start_from(ws: Workspace, net: TruckNet, weights: str) -> None:
             "Choose the same --arch, --size and --widen.",
         )
     net.load_state_dict({**own, **fitting})
+
+
+def card_beside(ws: Workspace, weights: str | None) -> dict[str, Any]:
+    """Return the card of the model whose ``weights`` (as in :func:`start_from`) are gone on from.
+
+    Empty where there is none: imagenet, rendered roads, a file from elsewhere.
+    """
+    path = _weights_at(ws, weights) if weights else None
+    if path is None or not (path.parent / CARD).is_file():
+        return {}
+    return dict(read_json(path.parent / CARD))
+
+
+def _weights_at(ws: Workspace, weights: str) -> Path:
+    return Path(weights) if weights.endswith(".safetensors") else ws.model(weights) / WEIGHTS
 
 
 def empty_net(card: dict[str, Any]) -> TruckNet:

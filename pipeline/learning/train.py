@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import lineage
-from pipeline.errors import InputError, TruckCounterError
+from pipeline.errors import InputError
 from pipeline.learning import checkpoints, dataset, engines, recipes, rendered
 from pipeline.learning.card_page import as_markdown
 from pipeline.learning.cards import CARD_PAGE
@@ -96,13 +96,10 @@ def model_id_of(labelled: Labelled, options: TrainOptions, footage: Sequence[Any
 
 def _as_wide_as_its_start(ws: Workspace, options: TrainOptions) -> TrainOptions:
     """Take ``widen``, where it is not given, from the model whose weights are gone on from."""
-    if options.widen is not None or not options.weights:
+    spec = checkpoints.card_beside(ws, options.weights).get("spec")
+    if options.widen is not None or spec is None:
         return options
-    try:
-        card = checkpoints.load_card(ws, options.weights)
-    except TruckCounterError:  # no model's id
-        return options
-    return replace(options, widen=float(card["spec"].get("widen", 1.0)))
+    return replace(options, widen=float(spec.get("widen", 1.0)))
 
 
 def _train(

@@ -185,6 +185,7 @@ class Training:
         if self.kind == "footage":
             threshold = calibration.counting_threshold(believed, p, weight, fitted.natural)
         counts = calibration.effective_counts(believed, p, weight, threshold)
+        days, known = self.days_taught()
         return {
             "model_id": self.model_id,
             "kind": self.kind,
@@ -195,7 +196,7 @@ class Training:
             "label_set_id": labelled.label_set_id,
             "options": self.options.as_json(),
             "parameters": sum(p.numel() for p in net.parameters()),
-            "training_days": {c: [str(day) for day in days] for c, days in self.days.items()},
+            "training_days": days,
             "labels": {"truck": int(labelled.truth.sum()), "n": len(labelled)},
             "split": sizes,
             "threshold": threshold,
@@ -206,7 +207,7 @@ class Training:
             "label_surer": fitted.surer,
             "prevalence": fitted.natural,
             "held_out": counts.as_json(),
-            "held_out_from": held_out.how,
+            "held_out_from": held_out.how + known,
             "metrics": metrics.evaluation(truth, p, threshold, weight),
             "slices": self._slices(rows, p, threshold),
             "reliability": metrics.reliability(truth, p, weight),
@@ -216,6 +217,22 @@ class Training:
             "engines": speeds,
             "versions": {"torch": torch.__version__, "numpy": np.__version__},
         }
+
+    def days_taught(self) -> tuple[dict[str, list[str]], str]:
+        """Return the days that taught this network or the model it goes on from, by camera.
+
+        And what that makes of the held-out figures, where the latter knows what is held out.
+        """
+        before = checkpoints.card_beside(self.ws, self.options.weights)
+        own = {camera: {str(day) for day in days} for camera, days in self.days.items()}
+        older = {c: set(days) for c, days in before.get("training_days", {}).items()}
+        days = {c: sorted(own.get(c, set()) | older.get(c, set())) for c in sorted({*own, *older})}
+        again = sum(len(days & older.get(camera, set())) for camera, days in own.items())
+        if not before or (own and not again):
+            return days, ""
+        what = f"{again} of these camera-days" if own else "pictures that may be among these"
+        name = before.get("model_id", self.options.weights)
+        return days, f"; flattered, for {name}, which it goes on from, learned from {what}"
 
     def _slices(self, rows: NDArray[np.int64], p: Floats, threshold: float) -> dict[str, Any]:
         """Return figures by camera, zone, hour, brightness and contrast."""

@@ -514,6 +514,29 @@ def test_what_unlabelled_instants_show_changes_no_probability(campaign):
     assert empty.p_truck(z) == pytest.approx(full.p_truck(z))
 
 
+def test_what_taught_the_weights_that_are_gone_on_from_has_taught_the_model(campaign):
+    labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
+    options = recipes.resolve(TrainOptions(weights="base"), "footage", len(labelled))
+    training = Training(campaign, labelled, options, "footage", "m")
+    assert training.days_taught() == ({"gate": ["2026-03-02"]}, "")  # weights from elsewhere
+    card = campaign.model("base") / checkpoints.CARD
+    older = {"gate": ["2026-03-01"], "yard": ["2026-02-01"]}
+    store.write_json(card, {"model_id": "base", "training_days": older})
+    days = {"gate": ["2026-03-01", "2026-03-02"], "yard": ["2026-02-01"]}
+    assert training.days_taught() == (days, "")
+    store.write_json(card, {"model_id": "base", "training_days": days})
+    assert training.days_taught()[0] == days
+    assert training.days_taught()[1].endswith(
+        "base, which it goes on from, learned from 1 of these camera-days"
+    )
+    at = str(campaign.model("base") / checkpoints.WEIGHTS)  # the same, by its file
+    training.options = replace(options, weights=at)
+    assert training.days_taught()[0] == days
+    store.write_json(card, {"model_id": "base"})  # loose pictures: nobody knows which
+    training.days = {}
+    assert "learned from pictures that may be among these" in training.days_taught()[1]
+
+
 def test_one_row_that_stands_for_much_does_not_settle_the_calibration(campaign):
     labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
     options = recipes.resolve(TrainOptions(), "footage", len(labelled))
