@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -137,7 +139,11 @@ def models_search(
     found = search(context.ws, json.dumps(told), train, options, trials)
     flags = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in found["best"]["settings"].items())
     asked = f"--arch {arch}" + (f" --epochs {epochs}" if epochs else "") + f" --seed {seed}"
-    again = f"truck-counter train {source} {asked} {flags}"
+    named = [("--campaign", name) for name in campaigns]
+    if images and labels:
+        named = [("--images", str(images.absolute())), ("--labels", str(labels.absolute()))]
+    given = shlex.join([*("--root", str(context.ws.root.absolute())), *chain(*named)])
+    again = f"truck-counter train {given} {asked} {flags}"
     text = f"best of {len(found['trials'])}: loss {found['best']['loss']:.4f}\n{again}"
     return {**found, "command": again}, text
 

@@ -10,7 +10,7 @@ import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,8 +97,15 @@ def from_files(
     paths = [_inside(folder, name, labels_csv) for name in rows]
     first = pictures.read_picture(paths[0])
     height, width = _input_size(first, size)
-    read = pictures.read_all(paths, lambda rgb: pictures.fitted(rgb, width, height))
-    pixels = np.ascontiguousarray(np.stack(read).transpose(0, 3, 1, 2))
+
+    def made(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], np.uint64]:
+        # Bars that make a picture fit would be most of its hash: that is of the picture stretched.
+        stretched = pictures.scaled(rgb, width, height)
+        return pictures.fitted(rgb, width, height), duplicates.hashes([stretched])[0]
+
+    read = pictures.read_all(paths, made)
+    pixels = np.ascontiguousarray(np.stack([one for one, _ in read]).transpose(0, 3, 1, 2))
+    hashes = np.array([of for _, of in read], dtype=np.uint64)
     names = tuple(rows)
     truth = np.array([label == "truck" for label, _ in rows.values()], dtype=np.int8)
     return Labelled(
@@ -110,7 +117,7 @@ def from_files(
         names=names,
         groups=duplicates.joined(
             [group or name for name, (_, group) in rows.items()],
-            duplicates.near(duplicates.hashes(pixels)) + duplicates.equal(pixels),
+            duplicates.near(hashes) + duplicates.equal(pixels),
         ),
         cameras=("",) * len(names),
         zones=("",) * len(names),
@@ -186,10 +193,14 @@ def _label_rows(labels_csv: Path) -> dict[str, tuple[str, str]]:
         raise InputError(f"{labels_csv} is not a CSV file ({error}).") from None
 
 
+_ONE_ROW = "Keep one of the rows."
+
+
 def _checked_rows(reader: csv.DictReader[str], labels_csv: Path) -> dict[str, tuple[str, str]]:
     rows: dict[str, tuple[str, str]] = {}
     for row in reader:
         name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
+        group = (row.get("group") or "").strip()
         where = f"{labels_csv}, line {reader.line_num}"
         if label not in ("truck", "no_truck", "cant_tell"):
             raise InputError(
@@ -197,9 +208,11 @@ def _checked_rows(reader: csv.DictReader[str], labels_csv: Path) -> dict[str, tu
             )
         if not name:
             raise InputError(f"{where}: no file is named.", "Fill the column 'file'.")
-        if name in rows and rows[name][0] != label:
-            raise InputError(f"{where}: {name!r} is labelled {rows[name][0]!r} and {label!r}.")
-        rows[name] = (label, (row.get("group") or "").strip())
+        name = PurePosixPath(name).as_posix()  # ./a.jpg is a.jpg
+        before = rows.setdefault(name, (label, group))
+        for was, now, what in zip(before, (label, group), ("labelled", "of group"), strict=True):
+            if was != now:
+                raise InputError(f"{where}: {name!r} is {what} {was!r} and {now!r}.", _ONE_ROW)
     return {name: kept for name, kept in rows.items() if kept[0] != "cant_tell"}
 
 

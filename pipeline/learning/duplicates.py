@@ -21,13 +21,13 @@ _TELLING = 12  # bits set below which a picture is too flat to compare
 _BLOCK = 512
 
 
-def hashes(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return the hash of each of ``uint8[n, c, h, w]``, of its RGB."""
+def hashes(pixels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return the hash of each of ``uint8[n, h, w, c]``, of its RGB; without bars at the edges."""
     import cv2
 
     bits = np.empty((len(pixels), 64), dtype=bool)
     for i, picture in enumerate(pixels):
-        grey = picture[:3].mean(axis=0, dtype=np.float32)
+        grey = picture[..., :3].mean(axis=2, dtype=np.float32)
         cells = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
         bits[i] = (np.diff(cells, axis=1) > 2.0).ravel()
     return np.packbits(bits, axis=1).view(np.uint64)[:, 0]

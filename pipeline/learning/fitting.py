@@ -114,6 +114,12 @@ def fit(
     while epoch < run.epochs:
         began = time.monotonic()
         row = run.epoch(epoch)
+        if not math.isfinite(row["loss"]):
+            raise InputError(
+                f"the loss is {row['loss']:g} in epoch {epoch + 1} "
+                f"(learning_rate {_set(options.learning_rate):g}).",
+                "Give a lower learning rate.",
+            )
         if validation is not None:
             row["validation_loss"] = loss_of(net, validation, options)
         result.curve.append(row)
@@ -263,8 +269,8 @@ class _Run:
         since_best = len(losses) - 1 - losses.index(min(losses))
         if self.options.schedule == "plateau" and since_best and since_best % 3 == 0:
             self.plateau *= 0.3
-        patience = self.options.early_stopping
-        return patience is not None and since_best >= patience
+        patience = self.options.early_stopping  # of a held-out loss: without one, nothing stops
+        return patience is not None and "validation_loss" in row and since_best >= patience
 
     def agreed(self, stop: bool) -> bool:
         """Go by rank 0 in what a clock or held-out pictures decide; return whether to stop."""

@@ -27,7 +27,8 @@ ENGINES = ("auto", "torch", "onnxruntime", "openvino", "openvino_bf16", "openvin
 _SOME, _MOST = 1e-12, math.nextafter(1.0, 0.0)
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "size", "early_stopping"), (1, math.inf)),
-    **dict.fromkeys(("seed", "rounds", "self_training"), (0, math.inf)),
+    "seed": (0, 2**32 - 1),
+    **dict.fromkeys(("rounds", "self_training"), (0, math.inf)),
     "batch_size": (2, math.inf),  # batch norm needs two
     **dict.fromkeys(("learning_rate", "minutes", "finish"), (_SOME, math.inf)),
     **dict.fromkeys(("weight_decay", "l1", "mixup", "augment"), (0.0, math.inf)),
@@ -121,9 +122,11 @@ class TrainOptions:
                 raise InputError(f"{knob.name} is {value!r}.", f"Choose {', '.join(choices)}.")
         if (self.freeze or self.thaw) and not self.weights:
             raise InputError("freeze and thaw go on from weights.", "Give weights as well.")
+        if self.freeze and self.thaw:
+            raise InputError("freeze keeps still what thaw lets learn.", "Give one of them.")
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if value is not None and not (low <= value <= high and math.isfinite(value)):
                 raise InputError(f"{name} is {value!r}.", f"Give {_words(low, high)}.")
         if self.rounds == 1:
             raise InputError("rounds is 1.", "Give 0, or 2 and more: each judges another's labels.")

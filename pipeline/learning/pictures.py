@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -49,9 +49,12 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     return rgb
 
 
+_Made = TypeVar("_Made")
+
+
 def read_all(
-    paths: Sequence[Path], make: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], workers: int = 2
-) -> list[NDArray[np.uint8]]:
+    paths: Sequence[Path], make: Callable[[NDArray[np.uint8]], _Made], workers: int = 2
+) -> list[_Made]:
     """Read pictures in order, each passed through ``make`` (decoders release the lock)."""
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(lambda path: make(read_picture(path)), paths))
@@ -107,7 +110,7 @@ def _plain_jpeg(content: bytes) -> NDArray[np.uint8] | None:
 def _by_pillow(path: Path, content: bytes) -> NDArray[np.uint8]:
     import io
 
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with warnings.catch_warnings():
@@ -118,7 +121,9 @@ def _by_pillow(path: Path, content: bytes) -> NDArray[np.uint8]:
                         f"picture {path} is {picture.width}×{picture.height}.", "Shrink it."
                     )
                 return _eight_bit(ImageOps.exif_transpose(picture))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except InputError:
+        raise
+    except Exception:  # decoders of two dozen formats raise whatever they run into
         raise InputError(
             f"picture {path} cannot be decoded.", "Remove it from the label file, or restore it."
         ) from None

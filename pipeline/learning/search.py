@@ -89,7 +89,8 @@ def proposed(rows: list[Row], seed: int) -> dict[str, Any]:
         name: optuna.distributions.FloatDistribution(low, high, log=log)
         for name, (low, high, log) in SPACE.items()
     }
-    sampler = optuna.samplers.TPESampler(seed=seed * 10_007 + len(rows), n_startup_trials=8)
+    own = (seed * 10_007 + len(rows)) % 2**32
+    sampler = optuna.samplers.TPESampler(seed=own, n_startup_trials=8)
     study = optuna.create_study(sampler=sampler)
     for row in rows:
         study.add_trial(

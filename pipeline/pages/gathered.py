@@ -137,7 +137,7 @@ def _frame(ws: Workspace, spec: NetSpec, frame: str) -> Pixels:
     """Return one picture ``uint8[1, c, h, w]``: a file's, or a sampled frame's by its id."""
     from pipeline.learning import pictures
 
-    def fitted(path: Path) -> Pixels:
+    def cropped(path: Path) -> Pixels:
         rgb = pictures.read_picture(path)
         return pictures.scaled(rgb, spec.width, spec.height).transpose(2, 0, 1)
 
@@ -147,12 +147,13 @@ def _frame(ws: Workspace, spec: NetSpec, frame: str) -> Pixels:
             raise InputError(
                 "this model needs each crop's background.", "Give the id of a sampled frame."
             )
-        return np.ascontiguousarray(fitted(path)[None])
+        loose = pictures.fitted(pictures.read_picture(path), spec.width, spec.height)
+        return np.ascontiguousarray(loose.transpose(2, 0, 1)[None])
     for table in sorted(ws.root.glob("frames/*/frames.parquet")):
         for row in store.read_table(table, FRAMES).to_pylist():
             if row["frame_id"] == frame:
                 shown = [row["path"], row["background_path"]][: spec.channels // 3]
-                read = [fitted(table.parent / name) for name in shown]
+                read = [cropped(table.parent / name) for name in shown]
                 return np.ascontiguousarray(np.concatenate(read)[None])
     raise NotFoundError(
         f"no such frame or picture: {frame!r}.", "Take an id from a campaign's frames.parquet."

@@ -89,6 +89,10 @@ BAD = {
     "torn.jpg": b"\xff\xd8\xff\xe0 torn",
     "text.png": b"no picture at all",
     "empty.jpg": b"",
+    # A texture of games whose colours are of no kind: its decoder raises an error of its own.
+    "texture.blp": b"BLP2"
+    + bytes([76, 0, 0, 0, 1, 0, 0, 0, 30, 0, 0, 0, 40, 0, 0, 0])
+    + bytes(2400),
 }
 
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from pipeline import splits
+from pipeline.errors import InputError
 from pipeline.learning import dataset, duplicates
 
 
@@ -16,7 +17,7 @@ def _photograph(seed: int, side: int = 96) -> np.ndarray:
 
 
 def _stack(*pictures: np.ndarray) -> np.ndarray:
-    return np.stack(pictures).transpose(0, 3, 1, 2)
+    return np.stack(pictures)
 
 
 def test_a_copy_scaled_lightened_and_recompressed_is_found():
@@ -82,3 +83,31 @@ def test_real_photographs_leak_no_copy_between_parts(shared_data):
 
     assert len(pairs) > 5  # there are some: nine of them under different names of the source
     assert [(i, j) for i, j in pairs if parts[i] != parts[j]] == []
+
+
+def test_copies_of_long_pictures_are_found_beside_their_bars(tmp_path):
+    lines = ["file,label"]
+    for i in range(12):  # four times as wide as high; the last six are copies
+        one = Image.fromarray(_photograph(i % 6)).resize((384, 96))
+        one.save(tmp_path / f"{i}.jpg", quality=95 if i < 6 else 70)
+        lines.append(f"{i}.jpg,{'truck' if i % 2 else 'no_truck'}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    found = dataset.from_files(tmp_path, tmp_path / "labels.csv", 48)
+    assert found.groups[6:] == found.groups[:6]
+    assert len(set(found.groups)) == 6
+
+
+def test_one_file_spelled_in_two_ways_is_one_file(tmp_path):
+    for i in range(4):
+        Image.fromarray(_photograph(i)).save(tmp_path / f"{i}.png")
+    table = tmp_path / "labels.csv"
+    rows = ["file,label,group", "0.png,truck,a", "1.png,no_truck,b", "2.png,truck,c"]
+    for last, said in (
+        ("./0.png,no_truck,a", "line 5: '0.png' is labelled 'truck' and 'no_truck'. Keep one"),
+        ("./0.png,truck,z", "line 5: '0.png' is of group 'a' and 'z'. Keep one"),
+    ):
+        table.write_text("\n".join([*rows, last]), encoding="utf-8")
+        with pytest.raises(InputError, match=said):
+            dataset.from_files(tmp_path, table)
+    table.write_text("\n".join([*rows, "./0.png,truck,a"]), encoding="utf-8")
+    assert dataset.from_files(tmp_path, table).names == ("0.png", "1.png", "2.png")

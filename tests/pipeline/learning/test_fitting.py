@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import ModelError, NotFoundError
+from pipeline.errors import InputError, ModelError, NotFoundError
 from pipeline.learning import augment, fitting, recipes
 from pipeline.learning.augment import Augment
 from pipeline.learning.fitting import class_weights, drawn_order, scheduled, within
@@ -330,3 +330,28 @@ def test_a_validation_loss_is_not_smoothed():
     options = TrainOptions(label_smoothing=0.15)
 
     assert fitting.loss_of(sure, lesson, options) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_loss_that_is_no_number_is_told_at_once():
+    pixels = torch.randint(0, 256, (32, 3, 32, 32), dtype=torch.uint8)
+    lesson = fitting.Lesson(pixels, torch.arange(32) % 2 * 1.0, torch.ones(32))
+    asked = TrainOptions(arch="lenet5", epochs=9, batch_size=8, learning_rate=1e30)
+    options = recipes.resolve(asked, "thumbnail", 32)
+    with pytest.raises(InputError, match=r"the loss is (nan|inf) in epoch \d .*1e\+30"):
+        fitting.fit(build("lenet5", NetSpec(3, 32, 32)), lesson, options, Augment(), seed=0)
+
+
+def test_only_a_held_out_loss_stops_early(monkeypatch):
+    losses = iter([0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    row = lambda *_: {"loss": next(losses), "accuracy": 0.5, "rate": 0.1}  # noqa: E731
+    monkeypatch.setattr(fitting._Run, "epoch", row)
+    pixels = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    lesson = fitting.Lesson(pixels, torch.arange(8) % 2 * 1.0, torch.ones(8))
+    asked = TrainOptions(arch="lenet5", epochs=6, batch_size=8, early_stopping=1)
+    options = recipes.resolve(asked, "thumbnail", 8)
+    net = build("lenet5", NetSpec(3, 32, 32))
+    assert len(fitting.fit(net, lesson, options, Augment(), seed=0).curve) == 6
+    losses = iter([0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    monkeypatch.setattr(fitting, "loss_of", lambda *_: 0.5)  # held out: never better than at first
+    curve = fitting.fit(net, lesson, options, Augment(), seed=0, validation=lesson).curve
+    assert len(curve) == 2

@@ -78,3 +78,8 @@ def test_without_optuna_one_line_says_what_to_do(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(InputError, match=r"pip install 'truck-counter\[search\]'"):
         search.proposed([], 0)
+
+
+def test_a_date_is_a_seed(tmp_path):
+    options = TrainOptions(seed=20260306)
+    assert search.search(Workspace(tmp_path), "pictures", Trainer(), options, 1)["trials"]

@@ -265,6 +265,9 @@ def test_every_option_trains(blocks, tmp_path, options):
         ({"dropout": 1.0}, "dropout is 1.0. Give from 0 to less than 1"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0. Give more than 0"),
         ({"mixup": float("nan")}, "mixup is nan"),
+        ({"minutes": float("inf")}, "minutes is inf. Give more than 0"),
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"freeze": True, "thaw": 0.5, "weights": "m"}, "freeze keeps still what thaw lets learn"),
     ],
 )
 def test_options_out_of_range_are_named(options, said):
