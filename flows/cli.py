@@ -288,7 +288,13 @@ def evaluate(
         for name, m in found.items()
         if isinstance(m, dict) and m.get("value") is not None
     ]
-    return {"model_id": model_id, **found}, "\n".join([*lines, f"n            {found['n']}"])
+    lines.append(f"n            {found['n']}")
+    if found["taught"]:
+        lines.append(
+            f"{model_id} has learned from these labels, so this flatters: what it made of labels "
+            f"it had not seen is in {context.ws.model(model_id) / 'card.md'}."
+        )
+    return {"model_id": model_id, **found}, "\n".join(lines)
 
 
 @command(cli, "infer")

@@ -31,16 +31,27 @@ def evaluate_images(
 def evaluate_campaigns(
     ws: Workspace, model_id: str, campaigns: Sequence[str], engine: str = "auto"
 ) -> dict[str, Any]:
-    """Judge a model on campaigns' resolved labels, weighted to the road's own mix of instants."""
+    """Judge a model on campaigns' resolved labels, weighted to the road's own mix of instants.
+
+    ``taught`` tells whether the model has learned from some of them: then the figures flatter.
+    """
     scorer = Scorer.open(ws, model_id, engine)
     size = max(scorer.height, scorer.width)
     labelled = dataset.from_campaigns(ws, campaigns, size, background=scorer.needs_background)
-    return _judged(ws, model_id, labelled, scorer)
+    return _judged(ws, model_id, labelled, scorer, campaigns)
 
 
-def _judged(ws: Workspace, model_id: str, labelled: Labelled, scorer: Scorer) -> dict[str, Any]:
+def _judged(
+    ws: Workspace,
+    model_id: str,
+    labelled: Labelled,
+    scorer: Scorer,
+    campaigns: Sequence[str] = (),
+) -> dict[str, Any]:
     spec = NetSpec(channels=scorer.channels, height=scorer.height, width=scorer.width)
     p = scorer.calibration.p_truck(scorer.engine(dataset.fit_spec(labelled.pixels, spec)))
-    threshold = float(checkpoints.load_card(ws, model_id)["threshold"])
-    figures = metrics.evaluation(labelled.truth, p, threshold, labelled.weight)
-    return {"model_id": model_id, **figures}
+    card = checkpoints.load_card(ws, model_id)
+    figures = metrics.evaluation(labelled.truth, p, float(card["threshold"]), labelled.weight)
+    taught = labelled.label_set_id == card.get("label_set_id")
+    taught = taught or not set(campaigns).isdisjoint(card.get("campaigns", {}))
+    return {"model_id": model_id, "taught": taught, **figures}
