@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from pathlib import Path
 
 import pytest
 
 from pipeline import cameras, daily, store
+from pipeline.counting import Calibrated
 from pipeline.errors import InputError, NotFoundError
 
 NOW = dt.datetime(2026, 3, 5, 11, tzinfo=dt.UTC)
@@ -57,3 +59,18 @@ def test_days_before_there_were_clocks_to_count_from_are_refused(
         daily.camera_days(ws, registry, first=dt.date.min, last=dt.date.min)
     with pytest.raises(NotFoundError, match="no clips of west"):
         daily.camera_days(ws, registry, ["west"])
+
+
+def test_what_the_labels_left_open_goes_from_the_card_to_the_count() -> None:
+    card = {
+        "prevalence": 0.05,
+        "threshold": 0.5,
+        "temperature": 1.5,
+        "prior": {"shown": 0.5, "natural": 0.05, "bias": 1.0},
+        "held_out": {"tp": 95, "fn": 5, "fp": 5, "tn": 95},
+    }
+    assert daily._classifier(card).calibrated == Calibrated()  # a card of before says nothing
+    told = card | {"calibration_covariance": [[0.01, -0.002], [-0.002, 0.04]]}
+    found = daily._classifier(told).calibrated
+    assert found.offset == pytest.approx(1.0 - math.log(19))
+    assert (found.log_t_var, found.covariance, found.offset_var) == (0.01, -0.002, 0.04)
