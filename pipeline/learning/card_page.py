@@ -81,8 +81,7 @@ def _calibration(card: Card) -> str:
         f"{card['temperature']:.2f}; shown {prior['shown']:.0%} trucks while learning, "
         f"{prior['natural']:.1%} on the road.",
         "",
-        f"Other labels of as many frames would have made that {_open_to(card)}.",
-        "",
+        *_open_to(card),
         "| it said | it was |",
         "| --- | --- |",
     ]
@@ -90,17 +89,21 @@ def _calibration(card: Card) -> str:
     return "\n".join(lines)
 
 
-def _open_to(card: Card) -> str:
-    """Word the standard errors of temperature and offset.
+def _open_to(card: Card) -> list[str]:
+    """Word the standard errors of temperature and offset; cards of before do not tell.
 
-    >>> _open_to({"calibration_covariance": [[0.01, 0.0], [0.0, 0.04]]})
-    'a temperature 1.11 times as high or low, and log odds higher or lower by 0.20'
+    >>> _open_to({"calibration_covariance": [[0.01, 0.0], [0.0, 0.04]]})[0][47:]
+    'a temperature 1.11 times as high or low, and log odds that differ by 0.20.'
     """
+    if "calibration_covariance" not in card:
+        return []
     (t, _), (_, offset) = card["calibration_covariance"]
-    return (
-        f"a temperature {math.exp(math.sqrt(t)):.2f} times as high or low, "
-        f"and log odds higher or lower by {math.sqrt(offset):.2f}"
-    )
+    return [
+        "Other labels of as many frames would have made a temperature "
+        f"{math.exp(math.sqrt(t)):.2f} times as high or low, and log odds that differ by "
+        f"{math.sqrt(offset):.2f}.",
+        "",
+    ]
 
 
 def _made(card: Card) -> str:

@@ -135,7 +135,9 @@ def _run_by(ws: Workspace, model_id: str, engine: str, sample: NDArray[np.uint8]
     if engine != card["engine"]:
         graph = (ws.model(model_id) / checkpoints.ONNX).read_bytes()
         engines.save_quantised(ws, model_id, engine, graph, sample)
-        write_json(ws.model(model_id) / checkpoints.CARD, card | {"engine": engine})
+        card |= {"engine": engine}
+        write_bytes(ws.model(model_id) / CARD_PAGE, as_markdown(card).encode())
+        write_json(ws.model(model_id) / checkpoints.CARD, card)
 
 
 def _teach(

@@ -153,6 +153,7 @@ def test_another_engine_is_put_into_the_card_of_a_model_that_is_there(blocks, tm
     model_id = train.train_images(ws, blocks, blocks / "labels.csv", chosen)
 
     assert checkpoints.load_card(ws, model_id)["engine"] == "openvino_int8"
+    assert "Scored by openvino_int8" in (ws.model(model_id) / "card.md").read_text(encoding="utf-8")
     pixels = np.random.default_rng(0).integers(0, 255, (4, 3, 24, 24)).astype(np.uint8)
     assert engines.open_engine(ws, model_id)(pixels).shape == (4,)
 
