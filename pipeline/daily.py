@@ -277,13 +277,16 @@ def _classifier(card: Row) -> Classifier:
 
 
 def _profile(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> Profile | None:
-    """Learn the hour-of-week profile from this camera's earlier days, and from those only."""
+    """Learn the hour-of-week profile from this camera's earlier days, and from those only.
+
+    Aimed anew, it sees another road.
+    """
     from pipeline.counting import PastHour, learn_profile
 
     past: list[PastHour] = []
     for earlier in ws.days("counts_hourly", camera.id):
         path = ws.counts_hourly(camera.id, earlier, model_id)
-        if earlier >= day or not path.is_file():
+        if not camera.valid_from <= earlier < day or not path.is_file():
             continue
         for row in store.read_table(path, schemas.HOURLY).to_pylist():
             if row["truck_count"] is not None and row["exposure_s"] > 0:

@@ -240,11 +240,15 @@ def _state(path: Path, now: str | None, then: str | None) -> str:
 
 
 def _rows(path: Path) -> str:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if path.suffix != ".parquet" or not path.is_file():
         return ""
-    return f"{pq.read_metadata(path).num_rows} rows"
+    try:
+        return f"{pq.read_metadata(path).num_rows} rows"
+    except (pa.ArrowException, OSError):
+        return "damaged"
 
 
 def _name(ws: Workspace, path: Path) -> str:

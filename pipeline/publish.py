@@ -135,6 +135,11 @@ def _next_instant(as_of: dt.datetime | None, known: Sequence[dt.datetime]) -> dt
         last = known[-1]
         if as_of is None and last - instant < _CLOCK_SLACK:
             return last + dt.timedelta(microseconds=1)
+        if as_of is None:
+            raise InputError(
+                f"the last publication, {last.isoformat()}, lies in the future of this machine.",
+                "Put its clock right.",
+            )
         raise InputError(
             f"as-of {instant.isoformat()} is not after the last publication, {last.isoformat()}.",
             "Published history is never rewritten: give a later instant, or leave it out.",
@@ -187,9 +192,9 @@ def _collect(
         hours = schemas.HOURLY.empty_table()
         if hours_file:
             hours = store.table_from(hours_file, schemas.HOURLY, hours_path)
-            if not _add_up(of_day, hours):
-                note(f"{camera_id} {day} left out: its hours are not its day's; count it again")
-                continue
+        if not _add_up(of_day, hours):
+            note(f"{camera_id} {day} left out: its hours are not its day's; count it again")
+            continue
         digests[camera_id, day] = now
         daily.append(of_day)
         hourly.append(hours)

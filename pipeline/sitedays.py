@@ -68,6 +68,7 @@ class KnownSite:
         self.hours: dict[tuple[int, int], dict[dt.datetime, tuple[float, bool]]]
         self.hours = defaultdict(dict)
         self.factors: dict[tuple[int, int], tuple[int, Floats]] = {}
+        self.factor_days: dict[tuple[int, int], int] = {}
         """By camera and old model: the new one, and its factor with the ends of its interval."""
         self.newest: dict[int, tuple[int, dt.datetime]] = {}
         """By camera: its latest day, and when that was first published."""
@@ -113,9 +114,10 @@ class KnownSite:
         old, new = self._model(row["old_model_id"]), self._model(row["new_model_id"])
         key = self.cameras[row["camera_id"]], old
         known = self.factors.get(key)
-        # A day revised later on may give no factor, or one without an interval: no news.
-        if np.isfinite(by).all() or known is None or known[0] != new:
-            self.factors[key] = new, by
+        # A day revised later on may give no factor, one without an interval, or one of a few days.
+        better = np.isfinite(by).all() and row["days"] >= self.factor_days.get(key, 0)
+        if better or known is None or known[0] != new:
+            self.factors[key], self.factor_days[key] = (new, by), row["days"]
 
     def _heard(self, row: Row) -> None:
         self.as_of = max(self.as_of or row["as_of"], row["as_of"])

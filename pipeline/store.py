@@ -218,8 +218,14 @@ def metadata_of(path: Path) -> dict[bytes, bytes]:
 
 
 def same_rows(path: Path, table: pa.Table, schema: pa.Schema) -> bool:
-    """Tell whether ``path`` already holds exactly the rows of ``table``."""
-    return path.is_file() and bool(read_table(path, schema).equals(fitted(table, schema, path)))
+    """Tell whether ``path`` already holds just the rows of ``table``; a damaged one does not."""
+    if not path.is_file():
+        return False
+    try:
+        held = read_table(path, schema)
+    except StoreError:
+        return False
+    return bool(held.equals(fitted(table, schema, path)))
 
 
 @dataclass(frozen=True)

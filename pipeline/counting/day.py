@@ -143,6 +143,8 @@ def _movement(
         made = None
         lines.append((reason or _why(coverage, params), None))
     value, lo, hi = made or (None, None, None)
+    if value is not None and value != mean:
+        lines.append(("rounded, where the interval is a single number", value - mean))
     lines.append(("truck_count", value))
     quality = _quality(group, made is not None, filled, mean, coverage)
     rows = _hourly(hours, seen + filled, value, variance, held, wanted, params)

@@ -23,7 +23,8 @@ NO_COUNT = "no count"
 
 QUALITY = {
     "ok": "",
-    "estimated": "part of the day was not seen and is filled in from this camera’s own past hours",
+    "estimated": "part of the day was not seen and is filled in from the rest of it, and from this "
+    "camera’s earlier days",
     "drift": "the scores no longer look like those the model was checked on",
     "view_changed": "the camera’s view has changed since its zones were drawn",
     "insufficient": "what was seen, or what the model can tell, is not enough to give a count",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline import cameras, daily, store
+from pipeline import cameras, daily, schemas, store
 from pipeline.counting import Calibrated
+from pipeline.domain import Camera, Zone
 from pipeline.errors import InputError, NotFoundError
+from pipeline.store import Workspace
 
 NOW = dt.datetime(2026, 3, 5, 11, tzinfo=dt.UTC)
 
@@ -74,3 +77,28 @@ def test_what_the_labels_left_open_goes_from_the_card_to_the_count() -> None:
     found = daily._classifier(told).calibrated
     assert found.offset == pytest.approx(1.0 - math.log(19))
     assert (found.log_t_var, found.covariance, found.offset_var) == (0.01, -0.002, 0.04)
+
+
+def test_a_camera_aimed_anew_is_not_filled_by_the_hours_of_its_old_road(tmp_path: Path) -> None:
+    ws, today = Workspace(tmp_path), dt.date(2026, 3, 16)
+    for day in (today - dt.timedelta(days=n) for n in (1, 2)):
+        row = {
+            "camera_id": "gate",
+            "movement": "out",
+            "date": dt.datetime.combine(day, dt.time()),
+            "site": "dc-1",
+            "hour_start_at": dt.datetime.combine(day, dt.time(12), dt.UTC),
+            "truck_count": 10.0,
+            "truck_count_lo": 8.0,
+            "truck_count_hi": 12.0,
+            "exposure_s": 3600.0,
+            "coverage": 1.0,
+            "model_id": "m",
+        }
+        table = store.table_of([row], schemas.HOURLY)
+        store.write_table(ws.counts_hourly("gate", day, "m"), table, schemas.HOURLY)
+    zone = Zone("lane", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)))
+    camera = Camera("gate", "dc-1", "UTC", "footage/*.mp4", (zone,))
+    assert daily._profile(ws, camera, today, "m") is not None
+    anew = replace(camera, valid_from=today)
+    assert daily._profile(ws, anew, today, "m") is None

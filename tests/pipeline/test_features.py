@@ -246,9 +246,15 @@ def test_a_factor_without_an_interval_does_not_replace_a_good_one():
         row = _row(MONDAY + dt.timedelta(days=i), 100.0 * (1 + i), model_id=model)
         site.publish({**row, "as_of": _morning_after(MONDAY)})
     change = {"camera_id": "a", "old_model_id": "m1", "new_model_id": "m2"}
-    site.publish_change({**change, "factor": 0.9, "factor_lo": 0.85, "factor_hi": 0.95})
-    site.publish_change({**change, "factor": 0.8, "factor_lo": None, "factor_hi": None})
+    good = {**change, "days": 28, "factor": 0.9, "factor_lo": 0.85, "factor_hi": 0.95}
+    site.publish_change(good)
+    site.publish_change({**good, "factor": 0.8, "factor_lo": None, "factor_hi": None})
     assert site.on_basis_of(1).total.tolist() == [90.0, 200.0]
+    # Nor does one of two days that came late; one of as many days does.
+    site.publish_change({**good, "days": 2, "factor": 0.31, "factor_lo": 0.01, "factor_hi": 0.62})
+    assert site.on_basis_of(1).total.tolist() == [90.0, 200.0]
+    site.publish_change({**good, "factor": 0.95})
+    assert site.on_basis_of(1).total.tolist() == [95.0, 200.0]
 
 
 def _change(ws: Workspace, as_of: dt.datetime, old: str, new: str, factor: float, n: int) -> None:

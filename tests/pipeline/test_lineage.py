@@ -134,6 +134,7 @@ def test_files_that_changed_since_publication_are_said(traced):
     traced.count(str(DAY), 41)
     store.write_json(ws.scores("north-gate", DAY, "m1").with_suffix(".json"), {"made_from": "y"})
     store.write_bytes(ws.campaign_labels("first") / "labels.parquet", b"")
+    assert "damaged" in str(_links(lineage(ws, "north-gate", DAY))["labels"])
     (ws.campaign_labels("first") / "labels.parquet").unlink()
     (ws.model("m1") / "model.safetensors").unlink()
     links = _links(lineage(ws, "north-gate", DAY))

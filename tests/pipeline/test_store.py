@@ -53,6 +53,8 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     assert store.same_rows(tmp_path / "a.parquet", _rows(100), SCHEMA)
     assert not store.same_rows(tmp_path / "a.parquet", _rows(99), SCHEMA)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")  # damaged: it can be made anew
+    assert not store.same_rows(tmp_path / "a.parquet", _rows(100), SCHEMA)
     assert not store.same_rows(tmp_path / "c.parquet", _rows(100), SCHEMA)
 
 

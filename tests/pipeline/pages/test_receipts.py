@@ -107,6 +107,9 @@ def counted(shown: SimpleNamespace, day: dt.date, **changes: object) -> None:
     row = shown.count_row("north", day, **changes)
     table = store.table_of([{k: row[k] for k in schemas.COUNTS.names}], schemas.COUNTS)
     store.write_table(shown.ws.counts("north", day, shown.model), table, schemas.COUNTS)
+    hour = {**row, "hour_start_at": dt.datetime.combine(day, dt.time(12), dt.UTC)}
+    table = store.table_of([{k: hour[k] for k in schemas.HOURLY.names}], schemas.HOURLY)
+    store.write_table(shown.ws.counts_hourly("north", day, shown.model), table, schemas.HOURLY)
 
 
 def test_a_day_counted_anew_since_it_was_published_is_said_to_be(shown: SimpleNamespace) -> None:
