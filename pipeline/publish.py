@@ -192,9 +192,9 @@ def _collect(
         hours = schemas.HOURLY.empty_table()
         if hours_file:
             hours = store.table_from(hours_file, schemas.HOURLY, hours_path)
-        if not _add_up(of_day, hours):
-            note(f"{camera_id} {day} left out: its hours are not its day's; count it again")
-            continue
+            if not _add_up(of_day, hours):
+                note(f"{camera_id} {day} left out: its hours are not its day's; count it again")
+                continue
         digests[camera_id, day] = now
         daily.append(of_day)
         hourly.append(hours)
