@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from itertools import chain
 from pathlib import Path
 
 import click
@@ -130,19 +129,17 @@ def models_search(
         return train_campaigns(ws, list(campaigns), options)
 
     files = [context.ws.campaign_labels(name) / "labels.parquet" for name in campaigns]
-    source = " ".join(f"--campaign {name}" for name in campaigns)
+    source = [word for name in campaigns for word in ("--campaign", name)]
     if images and labels:
         files = [labels]
-        source = f"--images {images.absolute()} --labels {labels.absolute()}"
+        source = ["--images", str(images.absolute()), "--labels", str(labels.absolute())]
     options = TrainOptions(arch=arch, epochs=epochs, seed=seed)
-    told = [source, RECIPE, *map(digest_of, files)]  # trials by other labels are no trials of these
+    # Trials by other labels are no trials of these.
+    told = [" ".join(source), RECIPE, *map(digest_of, files)]
     found = search(context.ws, json.dumps(told), train, options, trials)
     flags = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in found["best"]["settings"].items())
     asked = f"--arch {arch}" + (f" --epochs {epochs}" if epochs else "") + f" --seed {seed}"
-    named = [("--campaign", name) for name in campaigns]
-    if images and labels:
-        named = [("--images", str(images.absolute())), ("--labels", str(labels.absolute()))]
-    given = shlex.join([*("--root", str(context.ws.root.absolute())), *chain(*named)])
+    given = shlex.join(["--root", str(context.ws.root.absolute()), *source])
     again = f"truck-counter train {given} {asked} {flags}"
     text = f"best of {len(found['trials'])}: loss {found['best']['loss']:.4f}\n{again}"
     return {**found, "command": again}, text

@@ -263,15 +263,12 @@ def _classifier(card: Row) -> Classifier:
     from pipeline.counting import Calibrated, Classifier
     from pipeline.learning.calibration import Calibration
 
-    held_out, calibrated = card["held_out"], Calibrated()
-    if "calibration_covariance" in card:  # not in cards of before November 2026
-        fitted = Calibration.of_card(card)
-        (log_t_var, covariance), (_, offset_var) = fitted.covariance
-        calibrated = Calibrated(fitted.offset, log_t_var, covariance, offset_var)
+    held_out, fitted = card["held_out"], Calibration.of_card(card)
+    (log_t_var, covariance), (_, offset_var) = fitted.covariance
     return Classifier(
         prevalence=card["prevalence"],
         threshold=card["threshold"],
-        calibrated=calibrated,
+        calibrated=Calibrated(fitted.offset, log_t_var, covariance, offset_var),
         **{key: held_out[key] for key in ("tp", "fn", "fp", "tn")},
     )
 

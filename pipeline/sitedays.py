@@ -67,8 +67,7 @@ class KnownSite:
         self.rows: dict[tuple[int, int], Row] = {}
         self.hours: dict[tuple[int, int], dict[dt.datetime, tuple[float, bool]]]
         self.hours = defaultdict(dict)
-        self.factors: dict[tuple[int, int], tuple[int, Floats]] = {}
-        self.factor_days: dict[tuple[int, int], int] = {}
+        self.factors: dict[tuple[int, int], tuple[int, Floats, int]] = {}
         """By camera and old model: the new one, and its factor with the ends of its interval."""
         self.newest: dict[int, tuple[int, dt.datetime]] = {}
         """By camera: its latest day, and when that was first published."""
@@ -115,9 +114,8 @@ class KnownSite:
         key = self.cameras[row["camera_id"]], old
         known = self.factors.get(key)
         # A day revised later on may give no factor, one without an interval, or one of a few days.
-        better = np.isfinite(by).all() and row["days"] >= self.factor_days.get(key, 0)
-        if better or known is None or known[0] != new:
-            self.factors[key], self.factor_days[key] = (new, by), row["days"]
+        if known is None or known[0] != new or (np.isfinite(by).all() and row["days"] >= known[2]):
+            self.factors[key] = new, by, row["days"]
 
     def _heard(self, row: Row) -> None:
         self.as_of = max(self.as_of or row["as_of"], row["as_of"])
@@ -168,7 +166,7 @@ class KnownSite:
         by: Floats = np.ones(3)
         seen = {old}
         while old != new:
-            old, step = self.factors.get((camera, old), (old, by))
+            old, step, _ = self.factors.get((camera, old), (old, by, 0))
             if old in seen:
                 return np.full(3, np.nan)
             seen.add(old)

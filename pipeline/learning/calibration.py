@@ -11,6 +11,7 @@ votes given a truck, to the votes given none.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +31,7 @@ _SURER = (1.5, 2.0, 4.0)  # votes may also say more than they claim: one vote of
 
 Floats = NDArray[np.float64]
 Square = tuple[tuple[float, float], tuple[float, float]]
+Cost = Callable[[float, float], float]  # of log temperature and bias
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def calibrate(
     natural = float(np.clip((w * np.asarray(label_p)).sum() / w.sum(), 1e-3, 1 - 1e-3))
     to_road = _log_odds(natural) - _log_odds(shown)
 
-    def fit(flaw: float, surer: float) -> tuple[float, float, float, Square]:
+    def cost_of(flaw: float, surer: float) -> Cost:
         odds = likelihood_ratio(label_p, prior, flaw, surer)
         said, unsaid = odds / (1 + odds), 1 / (1 + odds)
 
@@ -123,16 +125,17 @@ def calibrate(
             # Two rows' worth of belief that nothing is to be mended.
             return float(-likelihood) + 0.5 * log_t**2 + 0.1 * bias**2
 
-        log_t, bias = _lowest(cost)
-        return cost(log_t, bias), log_t, bias, _inverse_curvature(cost, log_t, bias)
+        return cost
 
     # Few wrong labels believed to be certain would pass for a network that knows nothing for sure,
     # certain ones believed to be doubtful for one that knows everything.
     tries = [(flaw, 1.0) for flaw in _FLAWS] + [(_FLAWS[0], surer) for surer in _SURER]
-    fits = {tried: fit(*tried) for tried in tries}
+    costs = {tried: cost_of(*tried) for tried in tries}
+    places = {tried: _lowest(cost) for tried, cost in costs.items()}
     # And labels sure of themselves are seldom wrong: a few hard frames must not say otherwise.
-    best = min(tries, key=lambda tried: fits[tried][0] + tried[0] / _USUAL_FLAW)
-    _, log_t, bias, covariance = fits[best]
+    best = min(tries, key=lambda tried: costs[tried](*places[tried]) + tried[0] / _USUAL_FLAW)
+    log_t, bias = places[best]
+    covariance = _inverse_curvature(costs[best], log_t, bias)
     return Calibration(math.exp(log_t), shown, natural, bias, *best, covariance)
 
 
@@ -261,7 +264,7 @@ def _mean(values: Floats, weights: Floats) -> float:
     return float((values * weights).sum() / weights.sum())
 
 
-def _lowest(cost: Any) -> tuple[float, float]:  # noqa: ANN401 - a function of two numbers
+def _lowest(cost: Cost) -> tuple[float, float]:
     """Minimise over log temperature and bias: a coarse grid, then ever finer about the best."""
     best, reach = (0.0, 0.0), (2.0, 3.0)
     for _ in range(7):
@@ -278,7 +281,7 @@ def _lowest(cost: Any) -> tuple[float, float]:  # noqa: ANN401 - a function of t
     return best
 
 
-def _inverse_curvature(cost: Any, log_t: float, bias: float) -> Square:  # noqa: ANN401
+def _inverse_curvature(cost: Cost, log_t: float, bias: float) -> Square:
     """Return the covariance of both by the curvature at the lowest place (Laplace).
 
     Doubtful labels may leave it flat one way; the priors bend it there, by 0.2 at the least.

@@ -99,9 +99,11 @@ def from_files(
     height, width = _input_size(first, size)
 
     def made(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], np.uint64]:
+        fits = pictures.fitted(rgb, width, height)
         # Bars that make a picture fit would be most of its hash: that is of the picture stretched.
-        stretched = pictures.scaled(rgb, width, height)
-        return pictures.fitted(rgb, width, height), duplicates.hashes([stretched])[0]
+        barred = rgb.shape[0] * width != rgb.shape[1] * height
+        bare = pictures.scaled(rgb, width, height) if barred else fits
+        return fits, duplicates.hash_of(bare)
 
     read = pictures.read_all(paths, made)
     pixels = np.ascontiguousarray(np.stack([one for one, _ in read]).transpose(0, 3, 1, 2))

@@ -21,16 +21,13 @@ _TELLING = 12  # bits set below which a picture is too flat to compare
 _BLOCK = 512
 
 
-def hashes(pixels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return the hash of each of ``uint8[n, h, w, c]``, of its RGB; without bars at the edges."""
+def hash_of(picture: NDArray[np.uint8]) -> np.uint64:
+    """Return the hash of RGB ``uint8[h, w, 3]`` without bars that made it fit."""
     import cv2
 
-    bits = np.empty((len(pixels), 64), dtype=bool)
-    for i, picture in enumerate(pixels):
-        grey = picture[..., :3].mean(axis=2, dtype=np.float32)
-        cells = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
-        bits[i] = (np.diff(cells, axis=1) > 2.0).ravel()
-    return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
+    grey = picture.mean(axis=2, dtype=np.float32)
+    cells = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
+    return np.uint64(np.packbits(np.diff(cells, axis=1) > 2.0).view(np.uint64)[0])
 
 
 def near(of: NDArray[np.uint64], most_bits: int = MOST_BITS) -> list[tuple[int, int]]:

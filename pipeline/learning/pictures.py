@@ -121,9 +121,9 @@ def _by_pillow(path: Path, content: bytes) -> NDArray[np.uint8]:
                         f"picture {path} is {picture.width}×{picture.height}.", "Shrink it."
                     )
                 return _eight_bit(ImageOps.exif_transpose(picture))
-    except InputError:
+    except (InputError, MemoryError):
         raise
-    except Exception:  # decoders of two dozen formats raise whatever they run into
+    except Exception:  # decoders of two dozen formats raise whatever a damaged file runs them into
         raise InputError(
             f"picture {path} cannot be decoded.", "Remove it from the label file, or restore it."
         ) from None

@@ -120,6 +120,7 @@ def test_its_count_is_null_and_says_why(filmed: Workspace) -> None:
     ingest(filmed, AIMED)
     card = {"model_id": "m", "label_set_id": "l", "prevalence": 0.1, "threshold": 0.5}
     card["held_out"] = {"tp": 90, "fn": 10, "fp": 5, "tn": 95}
+    card |= {"temperature": 1.0, "prior": {"shown": 0.5, "natural": 0.1}}
     store.write_json(filmed.model("m") / "card.json", card)
     (row,) = daily.count_day(filmed, daily.CameraDay(AIMED.camera("gate"), FIRST), "m")
     assert (row["truck_count"], row["quality"]) == (None, "view_changed")

@@ -72,7 +72,8 @@ def test_what_the_labels_left_open_goes_from_the_card_to_the_count() -> None:
         "prior": {"shown": 0.5, "natural": 0.05, "bias": 1.0},
         "held_out": {"tp": 95, "fn": 5, "fp": 5, "tn": 95},
     }
-    assert daily._classifier(card).calibrated == Calibrated()  # a card of before says nothing
+    # A card of before November 2026 says nothing of it.
+    assert daily._classifier(card).calibrated == Calibrated(offset=1.0 - math.log(19))
     told = card | {"calibration_covariance": [[0.01, -0.002], [-0.002, 0.04]]}
     found = daily._classifier(told).calibrated
     assert found.offset == pytest.approx(1.0 - math.log(19))

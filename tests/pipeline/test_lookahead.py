@@ -26,6 +26,8 @@ CARD = {
     "label_set_id": "l1",
     "prevalence": 0.05,
     "threshold": 0.5,
+    "temperature": 1.0,
+    "prior": {"shown": 0.5, "natural": 0.05},
     "held_out": {"tp": 95, "fn": 5, "fp": 5, "tn": 95},
 }
 

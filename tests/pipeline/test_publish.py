@@ -769,3 +769,19 @@ def test_a_publication_is_dated_when_it_can_be_read_not_when_it_was_begun(counte
     assert done.as_of is not None
     assert done.as_of >= read[0]
     assert done.path == counted.ws.vintages / f"{done.as_of:%Y-%m-%dT%H%M%S.%fZ}.parquet"
+
+
+def test_a_clock_set_back_is_told_to_be_the_trouble(counted, monkeypatch):
+    counted.count(DAY, 40)
+    publish(counted.ws, counted.registry)
+    now = dt.datetime.now(dt.UTC) - dt.timedelta(days=2)
+
+    class Earlier(dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return now.astimezone(tz)
+
+    monkeypatch.setattr("pipeline.publish.dt.datetime", Earlier)
+    counted.count(DAY, 41)
+    with pytest.raises(InputError, match=r"lies in the future of this machine\. Put its clock"):
+        publish(counted.ws, counted.registry)

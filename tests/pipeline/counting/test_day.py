@@ -156,3 +156,16 @@ def test_what_is_open_of_the_calibration_moves_all_zones_together() -> None:
     assert min(added) > 0
     # Twice as far off is four times the variance; zones on their own would make it twice.
     assert added[2] == pytest.approx(4 * np.mean(added[:2]), rel=0.2)
+
+
+def test_the_steps_of_a_count_add_up_to_it_even_where_it_is_rounded() -> None:
+    positive = np.zeros(20_000, dtype=bool)
+    for start in range(500, 20_000, 1000):
+        positive[start : start + 12] = True
+    span = [(0.0, 4000.0)]
+    (row,) = count_day([zone(positive, 5.0)], span, span, hours(), JUDGE).movements
+    *steps, (last, count) = row.arithmetic
+    assert (last, count, row.lo, row.hi) == ("truck_count", 20.0, 20.0, 20.0)
+    assert steps[-1][0].startswith("rounded")
+    assert steps[-1][1] != 0.0
+    assert sum(value for _, value in steps if value is not None) == pytest.approx(20.0, abs=1e-9)

@@ -16,8 +16,8 @@ def _photograph(seed: int, side: int = 96) -> np.ndarray:
     return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def _stack(*pictures: np.ndarray) -> np.ndarray:
-    return np.stack(pictures)
+def _hashes(pictures):
+    return np.array([duplicates.hash_of(one) for one in pictures], dtype=np.uint64)
 
 
 def test_a_copy_scaled_lightened_and_recompressed_is_found():
@@ -28,21 +28,21 @@ def test_a_copy_scaled_lightened_and_recompressed_is_found():
         buffer, "JPEG", quality=60
     )
     copy = np.asarray(Image.open(buffer))
-    pixels = _stack(one, _photograph(1), copy, _photograph(2))
+    pixels = [one, _photograph(1), copy, _photograph(2)]
 
-    assert duplicates.near(duplicates.hashes(pixels)) == [(0, 2)]
+    assert duplicates.near(_hashes(pixels)) == [(0, 2)]
 
 
 def test_a_hundred_different_pictures_are_different():
-    pixels = _stack(*(_photograph(seed) for seed in range(100)))
+    pixels = [*(_photograph(seed) for seed in range(100))]
 
-    assert duplicates.near(duplicates.hashes(pixels)) == []
+    assert duplicates.near(_hashes(pixels)) == []
 
 
 def test_flat_pictures_are_not_compared():
-    pixels = _stack(*(np.full((32, 32, 3), level, np.uint8) for level in (0, 80, 160)))
+    pixels = [*(np.full((32, 32, 3), level, np.uint8) for level in (0, 80, 160))]
 
-    assert duplicates.near(duplicates.hashes(pixels)) == []
+    assert duplicates.near(_hashes(pixels)) == []
 
 
 def test_the_same_flat_picture_twice_is_one():
