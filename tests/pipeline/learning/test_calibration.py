@@ -211,3 +211,16 @@ def test_a_card_restores_what_its_labels_left_open():
     assert Calibration.of_card(card).covariance == ((0.0, 0.0), (0.0, 0.0))  # a card of before
     card["calibration_covariance"] = [[0.02, -0.01], [-0.01, 0.04]]
     assert Calibration.of_card(card).covariance == ((0.02, -0.01), (-0.01, 0.04))
+
+
+def test_what_is_left_open_is_the_inverse_of_fishers_information():
+    rng = np.random.default_rng(2)
+    logits = rng.normal(2.0, 3.0, 3000)
+    truth = rng.random(3000) < metrics.sigmoid(logits / 1.5 - 0.5)
+    fitted = calibration.calibrate(logits, truth, np.ones(3000), shown=0.5, prior=0.5)
+    p = fitted.p_truck(logits)
+    moved = np.stack([-logits / fitted.temperature, np.ones(3000)])  # by log temperature, offset
+    information = (moved * p * (1 - p)) @ moved.T
+    # Labels are taken to be wrong a few times in a thousand, so they say a little less.
+    assert np.array(fitted.covariance) == pytest.approx(np.linalg.inv(information), rel=0.15)
+    assert abs(fitted.covariance[0][1]) > 0.3 * np.sqrt(np.prod(np.diag(fitted.covariance)))
