@@ -191,6 +191,7 @@ def command_table(group: click.Group, prefix: str = "") -> list[str]:
         if isinstance(one, click.Group):
             rows += command_table(one, f"{prefix}{name} ")
             continue
-        words = [p.human_readable_name for p in one.params if isinstance(p, click.Argument)]
+        call = click.Context(one)
+        words = [p.make_metavar(call) for p in one.params if isinstance(p, click.Argument)]
         rows.append(f"| `{' '.join([prefix + name, *words])}` | {one.help} |")
     return rows
