@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,10 +54,10 @@ def list_passages(
     for first, last in zip(*runs(fit.busy > POSSIBLE), strict=True):
         if fit.busy[first:last].max() <= LIKELY:
             stretches.append((first, last))
+    stretches.sort()
     passages: list[Passage] = []
     glimpses: list[Passage] = []
-    since = 0
-    for first, last in sorted(stretches):
+    for (first, last), (start, end) in zip(stretches, _hills(fit, stretches), strict=True):
         left = cells.start_s + first * cells.width_s
         right = cells.start_s + last * cells.width_s
         entered, exited = left, right
@@ -69,8 +70,7 @@ def list_passages(
         inside = scores.p_truck[slice(*np.searchsorted(scores.at_s, [entered, exited]))]
         most = float(fit.busy[first:last].max())
         flags = []
-        trucks = float(total[last] - total[max(first - 2, since)])
-        since = last
+        trucks = float(total[end] - total[start])
         if begun or goes_on:
             flags.append("cut")
         if trucks > 1.5:
@@ -83,6 +83,24 @@ def list_passages(
             Passage(scores.zone, entered, exited, peak, mean, max(trucks, 0.0), tuple(flags))
         )
     return passages, glimpses
+
+
+def _hills(fit: Fit, stretches: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return first and one-past-last cell in which the trucks of each stretch may have entered.
+
+    When a truck entered is less sure than that it is there, so what the chain makes of its entry
+    begins before the stretch: down to where presence is least between it and the one before, and
+    at most a stay away. Left out, it would be a truck that no passage shows.
+    """
+    reach, size = int(np.ceil(fit.theta.dwell_cells)), fit.busy.size
+    valleys = [
+        last + int(np.argmin(fit.busy[last : first + 1]))
+        for (_, last), (first, _) in pairwise([(0, 0), *stretches, (size, size)])
+    ]
+    return [
+        (max(start, first - reach), min(end, last + reach))
+        for (first, last), (start, end) in zip(stretches, pairwise(valleys), strict=True)
+    ]
 
 
 def in_order(passages: Iterable[Passage]) -> list[Passage]:
