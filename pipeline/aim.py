@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -98,8 +98,10 @@ def trusted(
     doubts: list[tuple[Span, str]] = []
     zone = entries[-1].timezone
     once = (c for d in gone for c in gone[d] if localtime.local_day(c.started_at, zone) == d)
-    for (entry, day), group in _by_day(entries, [*clips, *once]).items():
-        if (first_day is None or day >= first_day) and (last_day is None or day <= last_day):
+    shown = _by_day(entries, [*clips, *once])
+    _drop_verdicts(ws, entries, shown, first_day, last_day)
+    for (entry, day), group in shown.items():
+        if (first_day or day) <= day <= (last_day or day):
             _judge(ws, entry, day, group)
         path = _verdict_at(ws, entry, day)
         found = store.read_json(path)["doubts"] if path.is_file() else []
@@ -126,6 +128,21 @@ def _by_day(
 
 def _in_force(entries: Sequence[Camera], day: dt.date) -> Camera:
     return Registry(tuple(entries)).camera(entries[0].id, day)
+
+
+def _drop_verdicts(
+    ws: Workspace,
+    entries: Sequence[Camera],
+    shown: Collection[tuple[Camera, dt.date]],
+    first_day: dt.date | None,
+    last_day: dt.date | None,
+) -> None:
+    """Remove what was judged of days that have no clips any more, such as another camera's."""
+    for entry in entries:
+        for path in _verdict_at(ws, entry, dt.date.min).parent.glob("*.json"):
+            day = dt.date.fromisoformat(path.stem)
+            if (first_day or day) <= day <= (last_day or day) and (entry, day) not in shown:
+                path.unlink(missing_ok=True)
 
 
 def _judge(ws: Workspace, entry: Camera, day: dt.date, clips: Sequence[Clip]) -> None:
@@ -230,7 +247,9 @@ def _without(
     if not lost:
         return clip
     away = exposure.shift([(max(a, start), min(b, whole[1])) for (a, b), _ in lost], -start)
-    reasons = dict.fromkeys([*filter(None, [clip.reason]), *(said for _, said in lost)])
+    # A clip that was read back may tell it already.
+    known = filter(None, clip.reason.split("; "))
+    reasons = dict.fromkeys([*known, *(said for _, said in lost)])
     return replace(
         clip,
         status="partial",

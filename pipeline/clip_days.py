@@ -96,14 +96,19 @@ def gone(
     return by_day
 
 
-def distrust_later(
-    ws: Workspace, entries: Sequence[Camera], events: Sequence[aim.Event], last_day: dt.date | None
+def distrust_others(
+    ws: Workspace,
+    entries: Sequence[Camera],
+    events: Sequence[aim.Event],
+    first_day: dt.date | None,
+    last_day: dt.date | None,
 ) -> None:
-    """Take from days ingested before, after those of now, what a changed view makes worthless."""
-    if not events or last_day is None:
-        return
-    for day in ws.days("clips", entries[-1].id):
-        if day > last_day:
+    """Take from days ingested before, beside those of now, what a changed view makes worthless.
+
+    Those before, too: a view is doubted from when it was last known to be right.
+    """
+    for day in ws.days("clips", entries[-1].id) if events else ():
+        if not (first_day or day) <= day <= (last_day or day):
             path = ws.clips(entries[-1].id, day)
             rows = store.read_table(path, schemas.CLIPS).to_pylist()
             _put(path, [aim.without_events(_clip_of(r), entries, events) for r in rows])

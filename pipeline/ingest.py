@@ -156,7 +156,7 @@ def ingest(
         written, told = clip_days.write(ws, entries, found, gone, first_day, last_day)
         days += written
         remarks += told
-        clip_days.distrust_later(ws, entries, events, last_day)
+        clip_days.distrust_others(ws, entries, events, first_day, last_day)
     if away:
         raise away[0]
     return Report(tuple(clips), decoded, days, tuple(remarks))

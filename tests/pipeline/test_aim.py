@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
 
-from pipeline import cameras, daily, reference, schemas, store
+from pipeline import aim, cameras, daily, reference, schemas, store
+from pipeline.domain import Clip
 from pipeline.ingest import ingest
 from pipeline.store import Workspace
 
@@ -151,3 +154,43 @@ def test_a_reference_picture_of_the_new_view_makes_the_old_one_wrong(
         assert seen(filmed, FIRST) == pytest.approx([60.0, 60.0, 60.0, 60.0, 60.0])
     finally:
         store.write_bytes(own, before)
+
+
+def test_a_day_that_proves_a_knock_takes_the_evening_before_with_it(tmp_path: Path) -> None:
+    """Days ingested one by one come to what they come to all at once."""
+    ws = Workspace(tmp_path)
+    for minute, right in enumerate((0, 0, 0, 7, 7)):  # two minutes elsewhere prove nothing yet
+        film(ws, f"2026-03-02T10{minute:02d}00", right, minute)
+    for minute in range(3):
+        film(ws, f"2026-03-03T10{minute:02d}00", 7, 10 + minute)
+    ingest(ws, AIMED, first_day=FIRST, last_day=FIRST)
+    assert seen(ws, FIRST) == pytest.approx([60.0] * 5)
+    ingest(ws, AIMED, first_day=SECOND, last_day=SECOND)
+    assert seen(ws, FIRST) == pytest.approx([60.0] * 3 + [0.0] * 2)
+    before = tree(ws)
+    ingest(ws, AIMED)
+    assert tree(ws) == before
+
+
+def test_what_was_said_of_a_view_is_said_once() -> None:
+    """A clip of another day is read back from its table, with the reasons that it has there."""
+    events = [aim.Event(AIMED.camera("gate"), -math.inf, math.inf, None)]
+    start, reason = dt.datetime(2026, 3, 2, 10, tzinfo=dt.UTC), "times are index ÷ fps"
+    clip = Clip("gate", "c", "c.avi", start, 60.0, 240, 240, 128, 72, "h264", "ok", reason)
+    once = aim.without_events(clip, AIMED.entries, events)
+    assert once.reason == f"{reason}; {events[0].as_text()}"
+    assert aim.without_events(once, AIMED.entries, events) == once
+
+
+def test_footage_of_another_camera_that_was_taken_away_is_forgotten(tmp_path: Path) -> None:
+    ws = Workspace(tmp_path)
+    for day in (FIRST, dt.date(2026, 3, 4)):
+        film(ws, f"{day}T100000", 0, day.day)
+    ingest(ws, AIMED)
+    for minute in range(3):
+        film(ws, f"2026-03-03T10{minute:02d}00", 7, 10 + minute)
+    assert len(ingest(ws, AIMED).remarks) == 1
+    for path in (ws.root / "footage" / "gate").glob("2026-03-03*"):
+        path.unlink()
+    assert ingest(ws, AIMED).remarks == ()
+    assert seen(ws, dt.date(2026, 3, 4)) == [pytest.approx(60.0)]
