@@ -7,7 +7,8 @@ UTC. Spans are half-open and in POSIX seconds (UTC), so their lengths are true s
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pipeline.domain import Camera, Span
@@ -114,15 +115,17 @@ def local_day(instant: dt.datetime, timezone: str) -> dt.date:
 
 
 def hour_spans(day: dt.date, timezone: str) -> list[Span]:
-    """Cut the local day into its 23, 24 or 25 hours, in order, in POSIX seconds."""
+    """Cut the local day at its whole hours into 23, 24 or 25, in order, in POSIX seconds.
+
+    Where clocks move by half an hour, one of them is half as long.
+    """
     start, end = day_span(day, timezone)
-    return [(t, min(t + 3600.0, end)) for t in _steps(start, end, 3600.0)]
-
-
-def _steps(start: float, end: float, step: float) -> Iterator[float]:
-    while start < end:
-        yield start
-        start += step
+    zone = zone_info(timezone)
+    edges = [start]
+    while edges[-1] < end:
+        clock = dt.datetime.fromtimestamp(edges[-1], zone)
+        edges.append(min(edges[-1] + 3600.0 - 60 * clock.minute - clock.second, end))
+    return list(pairwise(edges))
 
 
 def scheduled_spans(camera: Camera, day: dt.date) -> list[Span]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ UNPLACED_AT = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 NAMED_WITHIN = dt.timedelta(seconds=5)  # how far a recording's name may be from its true start
 
 _LONGEST = dt.timedelta(days=1)  # no clip reaches further
+_UTC = re.compile(r"%[HMSfX]Z(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class FootageFile:
 def clip_start(stem: str, camera: Camera) -> dt.datetime | None:
     """Return the UTC instant that a file name tells, or None where it tells none.
 
-    A pattern without ``%z`` gives camera-local time, unless it ends in a literal ``Z`` (UTC). A
-    local time that happens twice is the first of the two.
+    A pattern without ``%z`` gives camera-local time, unless a literal ``Z`` (UTC) follows the time
+    or ends it. A local time that happens twice is the first of the two.
 
     >>> from pipeline.domain import Camera
     >>> camera = Camera("a", "s", "America/Chicago", "*.mp4", ())
@@ -64,12 +66,21 @@ def clip_start(stem: str, camera: Camera) -> dt.datetime | None:
     if not 1970 < start.year < 2200:  # a clock that was never set, or gone mad
         return None
     if start.tzinfo is None:
-        utc = camera.clip_start.endswith("Z")
-        start = start.replace(tzinfo=dt.UTC if utc else localtime.zone_info(camera.timezone))
+        zone = dt.UTC if says_utc(camera.clip_start) else localtime.zone_info(camera.timezone)
+        start = start.replace(tzinfo=zone)
     try:
         return start.astimezone(dt.UTC)
     except OverflowError:
         return None
+
+
+def says_utc(pattern: str) -> bool:
+    """Tell whether a ``clip_start`` without ``%z`` has a literal ``Z`` for UTC.
+
+    >>> says_utc("%Y%m%dT%H%M%SZ_gate"), says_utc("%Y%m%dT%H%M%S_Zoo")
+    (True, False)
+    """
+    return pattern.endswith("Z") or _UTC.search(pattern) is not None
 
 
 def precise_start(named: dt.datetime, told: str) -> dt.datetime:

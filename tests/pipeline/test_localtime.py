@@ -70,6 +70,21 @@ def test_hours_of_a_short_day_skip_two_in_the_morning():
     assert hours == [0, 1, *range(3, 24)]
 
 
+@pytest.mark.parametrize(
+    ("day", "clocks"),
+    [
+        (dt.date(2026, 10, 4), ["00:00", "01:00", "02:30", "03:00"]),  # 02:00 becomes 02:30
+        (dt.date(2026, 4, 5), ["00:00", "01:00", "01:30", "02:00"]),  # 02:00 becomes 01:30
+    ],
+)
+def test_hours_begin_on_the_hour_again_where_clocks_move_by_half_of_one(day, clocks):
+    spans = localtime.hour_spans(day, "Australia/Lord_Howe")
+    zone = localtime.zone_info("Australia/Lord_Howe")
+    begin = [f"{dt.datetime.fromtimestamp(a, zone):%H:%M}" for a, _ in spans]
+    assert begin == clocks + [f"{hour:02d}:00" for hour in range(int(clocks[-1][:2]) + 1, 24)]
+    assert [(b - a) / 3600 for a, b in spans] == [1, 1, 0.5, *[1] * (len(spans) - 3)]
+
+
 @given(day=DATES, timezone=st.sampled_from(ZONES))
 def test_hours_tile_the_day(day, timezone):
     start, end = localtime.day_span(day, timezone)

@@ -23,7 +23,7 @@ import av
 
 from pipeline import store
 from pipeline.errors import ConfigError, StoreError
-from pipeline.footage.files import clip_start, precise_start
+from pipeline.footage.files import clip_start, precise_start, says_utc
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -57,7 +57,7 @@ def check_names(camera: Camera, now: dt.datetime) -> None:
     """
     pattern = camera.clip_start
     told = None
-    if "%z" in pattern or pattern.endswith("Z"):
+    if "%z" in pattern or says_utc(pattern):
         told = clip_start(_stem(camera, now), camera)
     if told is None or not 0 <= (now - told).total_seconds() < 1:
         raise ConfigError(
