@@ -99,7 +99,9 @@ def ingest_camera(root: str, camera: str, first: str | None, last: str | None) -
 
     ws, registry = world(root)
     with _decoding(), _logged("ingest", camera, f"{first}..{last}"):
-        ingest(ws, registry, [camera], _date(first), _date(last))
+        report = ingest(ws, registry, [camera], _date(first), _date(last))
+    for remark in report.remarks:
+        get_run_logger().info("%s", remark)
     return str(ws.root / "clips" / camera)
 
 

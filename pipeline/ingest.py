@@ -155,11 +155,29 @@ def ingest(
             remarks.append(f"{camera_id}: {n} clip(s) whose files are gone stay known (--forget)")
         written, told = clip_days.write(ws, entries, found, gone, first_day, last_day)
         days += written
-        remarks += told
+        remarks += [*told, *_twins(camera_id, found)]
         clip_days.distrust_others(ws, entries, events, first_day, last_day)
     if away:
         raise away[0]
     return Report(tuple(clips), decoded, days, tuple(remarks))
+
+
+def _twins(camera_id: str, clips: Iterable[Clip]) -> list[str]:
+    """Say which files hold the same bytes and yet other starts: not both can be true."""
+    first: dict[str, Clip] = {}
+    twins: list[tuple[Clip, Clip]] = []
+    for clip in clips:
+        if clip.status != "quarantined":
+            other = first.setdefault(clip.content_hash, clip)
+            if other.started_at != clip.started_at:
+                twins.append((other, clip))
+    if not twins:
+        return []
+    one, another = (clip.uri for clip in twins[0])
+    return [
+        f"{camera_id}: {len(twins)} clip(s) hold the same bytes as one with another start, such as "
+        f"{another} and {one}: their trucks count twice until you remove the misnamed one"
+    ]
 
 
 def clip_id(uri: str) -> str:

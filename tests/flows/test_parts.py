@@ -166,6 +166,22 @@ def test_a_step_is_logged_also_where_it_fails(
     ]
 
 
+def test_what_an_ingest_remarks_is_logged(
+    world: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import logging
+
+    from flows import _steps
+    from pipeline import ingest
+
+    report = ingest.Report((), 0, 0, ("west: the camera was knocked",))
+    monkeypatch.setattr(ingest, "ingest", lambda *_: report)
+    monkeypatch.setattr(_steps, "get_run_logger", logging.getLogger)
+    caplog.set_level(logging.INFO)
+    _steps.ingest_camera.fn(str(world), "west", None, None)
+    assert caplog.records[-1].getMessage() == "west: the camera was knocked"
+
+
 def test_metrics_are_prometheus_text() -> None:
     """Read back by the client library that Prefect brings."""
     from prometheus_client.parser import text_string_to_metric_families

@@ -289,6 +289,21 @@ def test_a_damaged_record_of_a_check_is_made_anew(ws: Workspace, make_clip: Make
     assert ingest(ws, _registry()).decoded == 1
 
 
+def test_the_same_bytes_under_two_starts_are_a_remark(ws: Workspace, make_clip: MakeClip) -> None:
+    (ws.root / "footage" / "gate" / "copy").mkdir()
+    registry = _registry(source="footage/gate/**/*.mp4")
+    for name in ("2026-03-29T100000+0000", "copy/2026-03-29T100000+0000"):
+        _put(ws, make_clip("a.mp4"), f"{name}.mp4")
+    assert ingest(ws, registry).remarks == ()  # one start: seen once
+    _put(ws, make_clip("a.mp4"), "2026-03-29T110000+0000.mp4")
+    (remark,) = ingest(ws, registry).remarks
+    assert remark == (
+        "gate: 1 clip(s) hold the same bytes as one with another start, such as "
+        "footage/gate/2026-03-29T110000+0000.mp4 and footage/gate/2026-03-29T100000+0000.mp4: "
+        "their trucks count twice until you remove the misnamed one"
+    )
+
+
 def test_a_day_not_counted_yet_is_what_is_there(ws: Workspace, make_clip: MakeClip) -> None:
     gone = _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
     _put(ws, make_clip("b.mp4", n=60), "2026-03-29T110000+0000.mp4")
