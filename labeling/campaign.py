@@ -97,6 +97,13 @@ def merged(
     path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema, key: tuple[str, str]
 ) -> Added:
     """Put rows into the table at ``path``, one per key, the later ``annotated_at`` winning."""
+    with store.alone(path.with_name(f".{path.stem}.lock")):  # a pull while a file is taken
+        return _merged(path, rows, schema, key)
+
+
+def _merged(
+    path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema, key: tuple[str, str]
+) -> Added:
     held: dict[tuple[str, str], dict[str, Any]] = {}
     if path.is_file():
         for row in store.read_table(path, schema).to_pylist():

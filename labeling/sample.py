@@ -105,9 +105,7 @@ def sample(
     judge = judge_of(ws, model)
     taken = {row["frame_id"] for row in held}
     rows = _draw(ws, campaign, n, blocks, taken, seed, judge, random_share)
-    rows = [row | {"batch": batch} for row in rows]
-    _write(ws, campaign, held + rows)
-    return len(rows)
+    return _add(ws, campaign, [row | {"batch": batch} for row in rows])
 
 
 def frame_id(camera: str, zone: str, clip_id: str, offset_s: float) -> str:
@@ -139,12 +137,18 @@ def _held(ws: Workspace, campaign: str) -> list[dict[str, Any]]:
     return store.read_table(path, schemas.FRAMES).to_pylist() if path.is_file() else []
 
 
-def _write(ws: Workspace, campaign: str, rows: list[dict[str, Any]]) -> None:
+def _add(ws: Workspace, campaign: str, rows: list[dict[str, Any]]) -> int:
+    """Add rows to what the campaign holds by now, after a draw that may have taken minutes."""
     from pipeline import schemas
 
-    ordered = sorted(rows, key=lambda r: (r["camera_id"], r["zone"], r["captured_at"]))
     path = ws.campaign_frames(campaign) / "frames.parquet"
-    store.write_table(path, store.table_of(ordered, schemas.FRAMES), schemas.FRAMES)
+    with store.alone(path.with_name(".frames.lock")):
+        held = _held(ws, campaign)
+        taken = {row["frame_id"] for row in held}
+        new = [row for row in rows if row["frame_id"] not in taken]
+        ordered = sorted(held + new, key=lambda r: (r["camera_id"], r["zone"], r["captured_at"]))
+        store.write_table(path, store.table_of(ordered, schemas.FRAMES), schemas.FRAMES)
+    return len(new)
 
 
 # --- the draw --------------------------------------------------------------------------------

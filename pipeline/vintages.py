@@ -20,7 +20,7 @@ import contextlib
 import datetime as dt
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,22 +94,9 @@ def instants(ws: Workspace) -> list[dt.datetime]:
     return sorted(found)
 
 
-@contextlib.contextmanager
-def publishing(ws: Workspace) -> Iterator[None]:
+def publishing(ws: Workspace) -> contextlib.AbstractContextManager[None]:
     """Hold the right to publish: one process or thread at a time. A kill releases it."""
-    path = _lock_path(ws)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror}.", "Free space or fix permissions."
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    return store.alone(_lock_path(ws))
 
 
 def _lock_path(ws: Workspace) -> Path:

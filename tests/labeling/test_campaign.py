@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from labeling import campaign, crowd, importing
 from pipeline import schemas, store
 from pipeline.errors import InputError, NotFoundError
 from pipeline.store import Workspace
+
+TOLD = ("annotated_at", "seconds_spent")
 
 
 @pytest.fixture
@@ -42,6 +45,19 @@ def csv(ws: Workspace, text: str) -> Path:
     path = ws.root / "votes.csv"
     path.write_text(text)
     return path
+
+
+def test_votes_that_come_from_two_sides_at_once_are_all_kept(ws):
+    """A file is taken while a pull writes what it found: 2 × 20 votes are 40."""
+
+    def bring(worker: str) -> None:
+        for i in range(20):
+            row = {"frame_id": f"f{i}", "worker": worker, "label": "truck", "source": "import"}
+            campaign.add_annotations(ws, "spring", [row | dict.fromkeys(TOLD)])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(bring, ("ann", "bob")))
+    assert len(campaign.read_annotations(ws, "spring")) == 40
 
 
 def test_import_then_aggregate(ws):

@@ -13,6 +13,7 @@ import simplejpeg
 
 from flows.cli import cli
 from labeling import blocks, campaign, selection
+from labeling import sample as sampling
 from labeling.judging import Judged
 from labeling.looking import Seen
 from labeling.sample import _enriched, _repeats, _vehicles, frame_id, sample
@@ -58,6 +59,22 @@ def test_the_same_call_adds_nothing_and_another_adds(filmed):
     assert len(frames) == 20
     assert frames["frame_id"].is_unique
     assert frames["batch"].nunique() == 2
+
+
+def test_what_another_call_added_during_a_draw_is_kept(filmed, monkeypatch):
+    """Looking for movement takes minutes; two people may draw for one campaign at once."""
+    draw = sampling._draw
+
+    def slowly(*of):
+        monkeypatch.setattr(sampling, "_draw", draw)
+        assert sample(filmed, "both", 10, seed=4) == 10  # someone else, meanwhile
+        return draw(*of)
+
+    monkeypatch.setattr(sampling, "_draw", slowly)
+    added = sample(filmed, "both", 10, seed=3)
+    frames = campaign.read_frames(filmed, "both")
+    assert frames["frame_id"].is_unique
+    assert sorted(frames.groupby("batch").size()) == sorted([added, 10])
 
 
 def test_all_of_it_may_be_drawn_at_random(filmed):
