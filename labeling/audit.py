@@ -16,7 +16,7 @@ import csv
 import datetime as dt
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -118,7 +118,8 @@ def import_counts(ws: Workspace, campaign: str, csv_path: Path) -> int:
 
     Raises:
         NotFoundError: no windows were drawn.
-        InputError: a missing file or column, an unknown window, or not a whole number.
+        InputError: a missing file or column, an unknown window, not a whole number, or two
+            different ones of a worker on a window.
     """
     windows = _drawn(ws, campaign)
     if not windows:
@@ -280,13 +281,27 @@ def _read(path: Path, known: set[str]) -> list[dict[str, Any]]:
             for column in columns:
                 if column not in (reader.fieldnames or []):
                     raise InputError(f"{path} has no column {column!r}.", f"It needs {columns}.")
-            return [
-                _counted(raw, f"{path}, line {reader.line_num}", known)
-                for raw in reader
+            lines = ((raw, f"{path}, line {reader.line_num}") for raw in reader)
+            return _one_number_each(
+                (_counted(raw, where, known), where)
+                for raw, where in lines
                 if (raw["truck_count"] or "").strip()
-            ]
+            )
     except (UnicodeDecodeError, csv.Error):
         raise InputError(f"{path} is no UTF-8 CSV.", "Save it as one.") from None
+
+
+def _one_number_each(rows: Iterable[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
+    """Keep the first of equal numbers; refuse two different ones of a worker on a window."""
+    held: dict[tuple[str, str], dict[str, Any]] = {}
+    for row, where in rows:
+        if held.setdefault((row["window_id"], row["worker"]), row) != row:
+            raise InputError(
+                f"{where}: {row['worker']!r} counted window {row['window_id']!r} twice, "
+                "differently.",
+                "Keep one of the two.",
+            )
+    return list(held.values())
 
 
 def _counted(raw: dict[str, str], where: str, known: set[str]) -> dict[str, Any]:

@@ -260,12 +260,15 @@ def read_coco(text: str, known: Mapping[str, str]) -> list[dict[str, Any]]:
     any mark it has no vote.
 
     Raises:
-        InputError: it is no COCO document, or names an unknown picture or category.
+        InputError: it is no COCO document, names an unknown picture or category, or gives two of
+            them one id.
     """
     try:
         document = json.loads(text)
         names = {c["id"]: str(c["name"]) for c in document["categories"]}
         images = {i["id"]: i for i in document["images"]}
+        _all_apart(document, "categories", names)
+        _all_apart(document, "images", images)
         trucks: dict[Any, bool] = {}
         for mark in document["annotations"]:
             image, is_truck = mark["image_id"], names[mark["category_id"]] == "truck"
@@ -286,6 +289,12 @@ def read_coco(text: str, known: Mapping[str, str]) -> list[dict[str, Any]]:
         _vote(frames[image], "coco", "truck" if truck else "no_truck")
         for image, truck in trucks.items()
     ]
+
+
+def _all_apart(document: Mapping[str, Any], what: str, by_id: Mapping[Any, Any]) -> None:
+    """Refuse ids that are given twice: a mark would go to whichever comes last."""
+    if len(by_id) < len(document[what]):
+        raise InputError(f"two {what} of this COCO document have one id.", "Number them anew.")
 
 
 def votes_csv(votes: pd.DataFrame) -> str:
@@ -320,7 +329,10 @@ def _object(line: str, number: int) -> dict[str, Any]:
 
 
 def _frame(known: Mapping[str, str], picture: str, number: int) -> str:
-    name = Path(urlsplit(picture).path).name  # a signed address has a query
+    try:
+        name = Path(urlsplit(picture).path).name  # a signed address has a query
+    except ValueError:  # a bracket that is not closed
+        name = ""
     if name not in known:
         where = f"line {number}: " if number else ""
         raise InputError(f"{where}unknown picture {picture!r}.", "Use the campaign's file names.")

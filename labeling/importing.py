@@ -16,7 +16,7 @@ from labeling import formats
 from labeling.campaign import Added
 from pipeline.domain import LABELS
 from pipeline.errors import InputError
-from pipeline.store import Workspace
+from pipeline.store import Workspace, is_text
 
 REQUIRED = ("frame_id", "worker", "label")
 READERS = {
@@ -86,6 +86,8 @@ def _read_csv(path: Path, known: set[str]) -> list[dict[str, Any]]:
             raise InputError(
                 f"{path} has no column {missing[0]!r}.", "Its first line must name them."
             )
+        if twice := [c for c in REQUIRED if list(reader.fieldnames or []).count(c) > 1]:
+            raise InputError(f"{path} has the column {twice[0]!r} twice.", "Keep one of the two.")
         lines = ((raw, f"{path}, line {reader.line_num}") for raw in reader)
         return _one_vote_each((_checked(raw, where, known), where) for raw, where in lines)
 
@@ -108,6 +110,8 @@ def _one_vote_each(rows: Iterable[tuple[dict[str, Any], str]]) -> list[dict[str,
     seen: dict[tuple[str, str], tuple[dict[str, Any], str]] = {}
     for row, where in rows:
         key = row["frame_id"], row["worker"]
+        if not is_text(key[1]):
+            raise InputError(f"{where}: worker {key[1]!r} holds control characters.", "Mend it.")
         held, before = seen.setdefault(key, (row, where))
         if held["label"] != row["label"]:
             raise InputError(

@@ -96,9 +96,10 @@ def test_wrong_counts_are_named(drawn, tmp_path):
         ("zz,ann,1", "'zz'"),
         (f"{name},ann,some", "'some'"),
         (f"{name},ann,999999", "'999999'"),
+        (f"{name},ann,3\n{name},ann,4", "'ann' counted window"),
     ):
         path.write_text(f"window_id,worker,truck_count\n{bad}\n")
-        with pytest.raises(InputError, match=f"line 2: .*{naming}"):
+        with pytest.raises(InputError, match=f"line [23]: .*{naming}"):
             audit.import_counts(drawn, "spring", path)
     path.write_text("window_id,worker\n")
     with pytest.raises(InputError, match="'truck_count'"):

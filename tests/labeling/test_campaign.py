@@ -102,6 +102,8 @@ def test_twice_is_once_and_a_changed_mind_replaces(ws):
         ("frame_id,worker,label\nf0,ann,truck\nzz,ann,truck\n", r"line 3: unknown frame 'zz'"),
         ("frame_id,worker,label\nf0,,truck\n", r"line 2: worker is empty"),
         ("frame_id,worker\nf0,ann\n", r"no column 'label'"),
+        ("frame_id,worker,label,label\nf0,ann,truck,no_truck\n", r"the column 'label' twice"),
+        ("frame_id,worker,label\nf0,\x1b[31mann,truck\n", r"line 2: worker '\\x1b\[31mann'"),
         ("", r"no column 'frame_id'"),
         ("frame_id,worker,label\nf0,ann,truck\nf0,ann,no_truck\n", r"line 3: .*'ann'.*line 2"),
         ("frame_id,worker,label,annotated_at\nf0,a,truck,noon\n", r"line 2: bad instant 'noon'"),

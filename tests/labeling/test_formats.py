@@ -121,6 +121,11 @@ def test_coco_and_back():
             ' "annotations": [{"image_id": 7, "category_id": 1}]}',
             "lacks 7",
         ),
+        (
+            '{"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}],'
+            ' "categories": [], "annotations": []}',
+            "two images of this COCO document have one id",
+        ),
     ],
 )
 def test_what_is_no_coco_is_refused(text, lacks):
@@ -226,6 +231,7 @@ def test_what_cannot_be_taken_is_named(judged, tmp_path):
     for content, said_so in (
         ('{"frame-id": "nine", "truck-metadata": {"class-name": "truck"}}', "unknown frame 'nine'"),
         ('{"source-ref": "crop.jpg", "truck-metadata": {"class-name": "truck"}}', "unknown pict"),
+        ('{"source-ref": "http://[x", "truck-metadata": {"class-name": "truck"}}', "unknown pict"),
     ):
         wrong.write_text(content)
         with pytest.raises(InputError, match=f"wrong.manifest.*{said_so}"):
