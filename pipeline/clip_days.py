@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import aim, localtime, schemas, store
 from pipeline.domain import Camera, Clip
+from pipeline.errors import StoreError
 from pipeline.footage.files import UNPLACED_AT, FootageFile, uri_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def write(
             for day in localtime.touched_days(clip.started_at, clip.duration_s, camera.timezone):
                 by_day.setdefault(day, []).append(clip)
     known = sorted({*by_day, *ws.days("clips", camera.id)})
-    first, last = _asked(known, first_day, last_day)
+    filmed = (day for day in known if day in by_day or _is_filmed(ws, camera.id, day))
+    first, last = _asked(known, next(filmed, None), first_day, last_day)
     days = localtime.days_between(first, last) if first and last else []
     remarks = []
     if first_day is None:
@@ -57,13 +59,26 @@ def write(
     return len(days), remarks
 
 
+def _is_filmed(ws: Workspace, camera_id: str, day: dt.date) -> bool:
+    try:
+        return bool(store.read_table(ws.clips(camera_id, day), schemas.CLIPS).num_rows)
+    except StoreError:  # damaged: it is about to be made anew
+        return True
+
+
 def _asked(
-    known: Sequence[dt.date], first_day: dt.date | None, last_day: dt.date | None
+    known: Sequence[dt.date],
+    filmed: dt.date | None,
+    first_day: dt.date | None,
+    last_day: dt.date | None,
 ) -> tuple[dt.date | None, dt.date | None]:
-    """Return the first and last day to write: a slip of the pen makes no centuries of dark days."""
+    """Return the first and last day to write: a slip of the pen makes no centuries of dark days.
+
+    ``filmed`` is the first day with a clip: what dark days there are already reach back no further.
+    """
     first, last = first_day or min(known, default=None), last_day or max(known, default=None)
     if first and last:
-        earliest = min(known, default=last)
+        earliest = filmed or last
         reach = min(_DARK_DAYS, (earliest - dt.date.min).days)
         first = max(first, earliest - dt.timedelta(reach))
         today = dt.datetime.now(dt.UTC).date() + dt.timedelta(1)  # a day ahead, where it is so

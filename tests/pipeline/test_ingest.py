@@ -406,6 +406,8 @@ def test_a_slip_in_the_days_asked_for_makes_no_centuries_of_dark_days(
     ingest(ws, _registry())
     far = ingest(ws, _registry(), first_day=dt.date(1026, 3, 1), last_day=_DAY)
     assert far.days == 367  # a year's darkness is possible
+    again = ingest(ws, _registry(), first_day=dt.date(1026, 3, 1), last_day=_DAY)
+    assert (again.days, len(ws.days("clips", "gate"))) == (367, 367)  # and no second one before it
     ahead = ingest(ws, _registry(), first_day=_DAY, last_day=dt.date(9999, 1, 1))
     assert ahead.days == (dt.datetime.now(dt.UTC).date() - _DAY).days + 2
 
