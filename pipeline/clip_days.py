@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,13 +121,16 @@ def distrust_others(
 ) -> None:
     """Take from days ingested before, beside those of now, what a changed view makes worthless.
 
-    Those before, too: a view is doubted from when it was last known to be right.
+    Those before, too: a view is doubted from when it was last known to be right. Clips whose files
+    are gone stay as they are (:func:`gone`): their days cannot be scored anew.
     """
+    doubted = partial(aim.without_events, entries=entries, events=events)
     for day in ws.days("clips", entries[-1].id) if events else ():
         if not (first_day or day) <= day <= (last_day or day):
             path = ws.clips(entries[-1].id, day)
             rows = store.read_table(path, schemas.CLIPS).to_pylist()
-            _put(path, [aim.without_events(_clip_of(r), entries, events) for r in rows])
+            here = {row["uri"] for row in rows if (ws.root / row["uri"]).exists()}
+            _put(path, [doubted(c) if c.uri in here else c for c in map(_clip_of, rows)])
 
 
 def _clip_of(row: dict[str, Any]) -> Clip:

@@ -165,8 +165,10 @@ def test_a_day_that_proves_a_knock_takes_the_evening_before_with_it(tmp_path: Pa
         film(ws, f"2026-03-03T10{minute:02d}00", 7, 10 + minute)
     ingest(ws, AIMED, first_day=FIRST, last_day=FIRST)
     assert seen(ws, FIRST) == pytest.approx([60.0] * 5)
+    store.write_bytes(ws.counts("gate", FIRST, "m"), b"")
+    (ws.root / "footage" / "gate" / "2026-03-02T100400+0000.mp4").unlink()  # counted, and deleted
     ingest(ws, AIMED, first_day=SECOND, last_day=SECOND)
-    assert seen(ws, FIRST) == pytest.approx([60.0] * 3 + [0.0] * 2)
+    assert seen(ws, FIRST) == pytest.approx([60.0, 60.0, 60.0, 0.0, 60.0])
     before = tree(ws)
     ingest(ws, AIMED)
     assert tree(ws) == before
