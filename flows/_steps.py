@@ -310,7 +310,7 @@ def open_audit(root: str, campaign: str, camera: str, first: str, last: str) -> 
 
 
 @task(task_run_name="aggregate {campaign}", retry_condition_fn=_retry, **_RETRY)
-def aggregate_labels(root: str, campaign: str, method: str) -> dict[str, Any]:
+def aggregate_labels(root: str, campaign: str, method: str | None) -> dict[str, Any]:
     """Turn a campaign's votes into labels; return their summary."""
     from labeling.campaign import aggregate, summary
 

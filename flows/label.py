@@ -17,12 +17,13 @@ from pipeline.store import Workspace
 def label(
     root: str,
     campaign: str = "",
-    method: str = "dawid_skene",
+    method: str | None = None,
     pull: bool = True,
     extra: bool = False,
 ) -> State[dict[str, Any]]:
     """Pull a campaign's votes (none named: of all that are open) and aggregate them.
 
+    Without ``method`` the labels are made as they were made last.
     ``extra`` asks for more votes where the labels are unsure. The result holds the summary of each
     campaign's ``labels`` by its name, and as ``missing`` the campaigns that failed, and why.
     """
@@ -40,7 +41,7 @@ def label(
 
 
 def _labelled(
-    ws: Workspace, root: str, campaign: str, method: str, *, pull: bool, extra: bool
+    ws: Workspace, root: str, campaign: str, method: str | None, *, pull: bool, extra: bool
 ) -> dict[str, Any]:
     from labeling.campaign import read_annotations
 
@@ -79,8 +80,8 @@ def label_status(root: str, campaign: str, price: float = 0.0) -> dict[str, Any]
 
 
 @flow(name="label-close", flow_run_name="close {campaign}")
-def label_close(root: str, campaign: str, method: str = "dawid_skene") -> dict[str, Any]:
-    """Pull the last votes, end the campaign on the server, and aggregate."""
+def label_close(root: str, campaign: str, method: str | None = None) -> dict[str, Any]:
+    """Pull the last votes, end the campaign on the server, and aggregate as :func:`label` does."""
     _steps.close_campaign(root, campaign)
     summary = _steps.aggregate_labels(root, campaign, method)
     _table(campaign, summary)

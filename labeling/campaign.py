@@ -180,8 +180,10 @@ def _method(ws: Workspace, campaign: str) -> str:
     return str(store.read_json(path)["method"]) if path.is_file() else METHODS[0]
 
 
-def aggregate(ws: Workspace, campaign: str, method: str = "dawid_skene") -> Aggregation:
+def aggregate(ws: Workspace, campaign: str, method: str | None = "dawid_skene") -> Aggregation:
     """Turn the campaign's votes into ``labels.parquet`` and ``quality.json``.
+
+    ``method`` as of :func:`aggregated`.
 
     Raises:
         NotFoundError: there is no such campaign.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows import _steps, label
+from labeling import campaign
+from pipeline import schemas, store
 from pipeline.errors import TruckCounterError
+from pipeline.store import Workspace
 
 
 @pytest.fixture
@@ -42,6 +46,32 @@ def test_a_campaign_that_fails_stops_no_other(pulled: list[str], tmp_path: Path)
     assert pulled == ["b", "c"]
     assert (state.name, state.is_failed()) == ("Incomplete", True)
     assert "a : no labels: project 1 is not there (HTTP 404)." in state.message
+
+
+def test_labels_are_made_by_the_method_that_somebody_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every quarter of an hour, and at the end; at first by the usual one."""
+    ws = Workspace(tmp_path)
+    start = dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
+    text = dict.fromkeys(schemas.FRAMES.names, "") | {"frame_id": "f"}
+    frame = text | {"captured_at": start, "offset_s": 0.0, "weight": 1.0}
+    path = ws.campaign_frames("spring") / "frames.parquet"
+    store.write_table(path, store.table_of([frame], schemas.FRAMES), schemas.FRAMES)
+    vote = {"frame_id": "f", "worker": "ann", "label": "truck", "source": "import"}
+    campaign.add_annotations(ws, "spring", [vote | {"annotated_at": None, "seconds_spent": None}])
+    monkeypatch.setattr(_steps, "world", lambda root: (ws, None))
+    monkeypatch.setattr(_steps, "aggregate_labels", _steps.aggregate_labels.fn)
+    monkeypatch.setattr(_steps, "close_campaign", lambda *_: {})
+    monkeypatch.setattr(label, "_table", lambda *_: None)
+
+    assert label.label.fn(str(tmp_path), "spring", pull=False).is_completed()
+    quality = ws.campaign_labels("spring") / "quality.json"
+    assert store.read_json(quality)["method"] == "dawid_skene"
+    campaign.aggregate(ws, "spring", "majority")
+    label.label.fn(str(tmp_path), "spring", pull=False)
+    assert store.read_json(quality)["method"] == "majority"
+    assert label.label_close.fn(str(tmp_path), "spring")["method"] == "majority"
 
 
 def test_votes_on_gold_alone_are_no_labels_yet(pulled: list[str], tmp_path: Path) -> None:
