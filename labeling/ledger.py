@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 CROWD: Final = "label_studio"
 EXPERTS: Final = "experts"
 VOTES: Final = 3
+
+
+def in_turn(ws: Workspace, campaign: str) -> AbstractContextManager[None]:
+    """Wait until nobody else changes the campaign's ledgers; two pushes would make two projects."""
+    return store.alone(ws.campaign_labels(campaign) / ".push.lock")
 
 
 @dataclass

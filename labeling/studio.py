@@ -19,7 +19,7 @@ from labeling.client import LabelStudio, ServiceError
 from labeling.delivery import CHUNK, Making, Pushed, bring
 from labeling.extra import ExtraVotes
 from labeling.gold import GoldShare
-from labeling.ledger import CROWD, EXPERTS, Ledger
+from labeling.ledger import CROWD, EXPERTS, Ledger, in_turn
 from pipeline.errors import InputError, NotFoundError
 from pipeline.store import Workspace
 
@@ -83,19 +83,20 @@ def push(
             f"gold from {gold_share.campaign!r} has no guess to show, and would be known by that.",
             "Hide the guess, or take gold from the campaign itself.",
         )
-    ledger = Ledger.opened(ws, campaign, server, votes)
-    new = ledger.add(frames)
-    cases = instructions.hard_cases(ws, campaign, ledger.gold_frames(campaign))
-    if gold_share is not None:
-        given_away = {case["frame_id"] for case in cases}
-        gold.mix_in(ws, campaign, ledger, len(new), gold_share, given_away)
-    if extra_votes is not None:
-        ledger.extra |= _extra(ws, campaign, ledger, extra_votes)
-    # One write for frames and their gold: a push cut off after it goes on with the same tasks.
-    ledger.write()
-    make = _making(ws, campaign, ledger, drawing, show_guess or {})
-    page = _page(instructions.text(ws, campaign, cases), show_guess is not None)
-    return bring(ledger, campaign, server, page, make, chunk)
+    with in_turn(ws, campaign):
+        ledger = Ledger.opened(ws, campaign, server, votes)
+        new = ledger.add(frames)
+        cases = instructions.hard_cases(ws, campaign, ledger.gold_frames(campaign))
+        if gold_share is not None:
+            given_away = {case["frame_id"] for case in cases}
+            gold.mix_in(ws, campaign, ledger, len(new), gold_share, given_away)
+        if extra_votes is not None:
+            ledger.extra |= _extra(ws, campaign, ledger, extra_votes)
+        # One write for frames and their gold: a push cut off after it goes on with the same tasks.
+        ledger.write()
+        make = _making(ws, campaign, ledger, drawing, show_guess or {})
+        page = _page(instructions.text(ws, campaign, cases), show_guess is not None)
+        return bring(ledger, campaign, server, page, make, chunk)
 
 
 def push_to_experts(
@@ -125,14 +126,15 @@ def push_to_experts(
         who = f"expert {strangers[0]!r} is no user of {server.url}" if strangers else "no expert"
         raise InputError(f"{who}.", "Invite them there first; name them by e-mail address.")
     waiting = campaigns.waiting(ws, campaign)
-    ledger = Ledger.opened(ws, campaign, server, 1, EXPERTS)
-    ledger.experts = sorted({*ledger.experts, *experts})
-    ledger.add(waiting)
-    ledger.write()
-    make = _making(ws, campaign, ledger, drawing, {})
-    cases = instructions.hard_cases(ws, campaign, set(waiting))
-    page = _page(instructions.text(ws, campaign, cases))
-    return bring(ledger, campaign, server, page, make, chunk)
+    with in_turn(ws, campaign):
+        ledger = Ledger.opened(ws, campaign, server, 1, EXPERTS)
+        ledger.experts = sorted({*ledger.experts, *experts})
+        ledger.add(waiting)
+        ledger.write()
+        make = _making(ws, campaign, ledger, drawing, {})
+        cases = instructions.hard_cases(ws, campaign, set(waiting))
+        page = _page(instructions.text(ws, campaign, cases))
+        return bring(ledger, campaign, server, page, make, chunk)
 
 
 def pull(ws: Workspace, campaign: str, server: LabelStudio) -> Pulled:
@@ -157,13 +159,14 @@ def close(ws: Workspace, campaign: str, server: LabelStudio) -> Pulled:
     The projects stay on the server, renamed; nothing is deleted.
     """
     pulled = pull(ws, campaign, server)
-    for which in (CROWD, EXPERTS):
-        ledger = Ledger.read(ws, campaign, which)
-        if ledger is not None and ledger.project is not None and not ledger.closed:
-            title = f"(closed) {ledger.title(campaign)}"[:50]
-            server.change_project(ledger.project, {"title": title})
-            ledger.closed = True
-            ledger.write()
+    with in_turn(ws, campaign):
+        for which in (CROWD, EXPERTS):
+            ledger = Ledger.read(ws, campaign, which)
+            if ledger is not None and ledger.project is not None and not ledger.closed:
+                title = f"(closed) {ledger.title(campaign)}"[:50]
+                server.change_project(ledger.project, {"title": title})
+                ledger.closed = True
+                ledger.write()
     return pulled
 
 
