@@ -68,13 +68,16 @@ def case(
         c for c in labelled if c not in judges and not c.startswith(HELD_OUT)
     ]
     card = store.read_json(ws.model(champion) / "card.json")
-    for taught, by in ((teachers, "the challenger"), (card.get("campaigns", {}), champion)):
-        if both := sorted(set(taught) & set(judges)):
+    before = set(card.get("campaigns") or ())
+    for taught, by in ((set(teachers), "the challenger"), (before, champion)):
+        if both := sorted(taught & set(judges)):
             raise InputError(
                 f"campaign {both[0]!r} is to judge, and teaches {by}.",
                 "Hold another campaign out: frames of other days, never trained on.",
             )
-    new = resolved_labels(ws, teachers) - int(card.get("labels", {}).get("n", 0))
+    # A champion of loose pictures has seen none of them; a campaign that teaches no more is known.
+    known = int(card.get("labels", {}).get("n", 0)) if before else 0
+    new = resolved_labels(ws, sorted({*teachers, *(before & set(labelled))})) - known
     return Case(teachers, judges, new, _watch.drifting(_recent(ws, champion, days_back)))
 
 

@@ -56,6 +56,8 @@ def test_only_named_judges_judge_and_all_others_teach(world: Path) -> None:
     labelled(ws, "spring", 150, unresolved=7)
     labelled(ws, "summer", 90)
     labelled(ws, "held-out-may", 30)
+    card = ws.model("bright") / "card.json"
+    store.write_json(card, store.read_json(card) | {"campaigns": {"summer": "", "winter": ""}})
     found = _champion.case(ws, "bright", (), (), 28)
     assert (found.campaigns, found.held_out) == (["spring", "summer"], ["held-out-may"])
     assert found.new_labels == 150 + 90 - 200  # the champion's card says 200
@@ -63,6 +65,15 @@ def test_only_named_judges_judge_and_all_others_teach(world: Path) -> None:
     assert found.why_not(40) == ""
     named = _champion.case(ws, "bright", ("summer",), ("spring",), 28)
     assert (named.campaigns, named.held_out) == (["summer"], ["spring"])
+    alone = _champion.case(ws, "bright", ("spring",), (), 28)
+    assert alone.new_labels == 150 + 90 - 200  # summer's are no more and no fewer for that
+
+
+def test_all_labels_are_new_to_a_champion_of_loose_pictures(world: Path) -> None:
+    ws = Workspace(world)
+    labelled(ws, "spring", 150)
+    assert store.read_json(ws.model("bright") / "card.json")["labels"]["n"] == 200
+    assert _champion.case(ws, "bright", (), (), 28).new_labels == 150
 
 
 def test_drift_makes_one_new_label_enough_and_none_too_few() -> None:
