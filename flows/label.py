@@ -10,6 +10,7 @@ from typing import Any
 
 from flows import _days, _metrics, _steps
 from flows._prefect import State, artifacts, flow
+from pipeline.errors import StoreError
 from pipeline.store import Workspace
 
 
@@ -95,8 +96,15 @@ def _table(campaign: str, found: dict[str, Any]) -> None:
 
 def open_campaigns(ws: Workspace) -> list[str]:
     """Return the campaigns that lie on a Label Studio and are not closed, by name."""
+    names = sorted(p.parent.name for p in (ws.root / "labels").glob("*/label_studio.json"))
+    return [name for name in names if _is_open(ws, name)]
+
+
+def _is_open(ws: Workspace, campaign: str) -> bool:
     from labeling.ledger import Ledger
 
-    names = sorted(p.parent.name for p in (ws.root / "labels").glob("*/label_studio.json"))
-    ledgers = {name: Ledger.read(ws, name) for name in names}
-    return [n for n, found in ledgers.items() if found is not None and not found.closed]
+    try:
+        found = Ledger.read(ws, campaign)
+    except StoreError:  # its pull will say so, and the other campaigns are pulled
+        return True
+    return found is not None and not found.closed

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline import store
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StoreError
 from pipeline.store import Workspace
 
 if TYPE_CHECKING:
@@ -62,9 +62,18 @@ class Ledger:
 
     @classmethod
     def read(cls, ws: Workspace, campaign: str, which: str = CROWD) -> Ledger | None:
-        """Return the ledger of a campaign, None where it was never pushed."""
+        """Return the ledger of a campaign, None where it was never pushed.
+
+        Raises:
+            StoreError: the file is damaged, or of another version.
+        """
         path = ws.campaign_labels(campaign) / f"{which}.json"
-        return cls(path=path, **store.read_json(path)) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return cls(path=path, **store.read_json(path))
+        except TypeError:  # no object, or other keys
+            raise StoreError(f"{path} is no ledger.", "Restore it.") from None
 
     @classmethod
     def opened(

@@ -10,8 +10,9 @@ import pytest
 
 from flows import _steps, label
 from labeling import campaign
+from labeling.ledger import Ledger
 from pipeline import schemas, store
-from pipeline.errors import TruckCounterError
+from pipeline.errors import StoreError, TruckCounterError
 from pipeline.store import Workspace
 
 
@@ -46,6 +47,19 @@ def test_a_campaign_that_fails_stops_no_other(pulled: list[str], tmp_path: Path)
     assert pulled == ["b", "c"]
     assert (state.name, state.is_failed()) == ("Incomplete", True)
     assert "a : no labels: project 1 is not there (HTTP 404)." in state.message
+
+
+def test_a_damaged_ledger_hides_no_other_campaign(tmp_path: Path) -> None:
+    ws = Workspace(tmp_path)
+    for name, content in (("a", b"{}"), ("b", b"[]"), ("c", b'{"url"'), ("d", None)):
+        path = ws.campaign_labels(name) / "label_studio.json"
+        Ledger(path, "http://127.0.0.1:1", "k").write()
+        if content is not None:
+            path.write_bytes(content)
+            with pytest.raises(StoreError, match=str(path)):
+                Ledger.read(ws, name)
+    Ledger(ws.campaign_labels("e") / "label_studio.json", "", "k", closed=True).write()
+    assert label.open_campaigns(ws) == ["a", "b", "c", "d"]
 
 
 def test_labels_are_made_by_the_method_that_somebody_chose(
