@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import localtime, objects
-from pipeline.errors import InputError, ModelError, TruckCounterError
+from pipeline.errors import InputError, ModelError, StoreError, TruckCounterError
 
 if TYPE_CHECKING:
     from pipeline.cameras import Registry
@@ -221,7 +221,10 @@ def _are_known(ws: Workspace, camera_id: str, day: dt.date, files: Sequence[Path
 
     # A clip whose first pictures cannot be decoded begins later than its name says.
     days = (day, day + dt.timedelta(1))
-    known = {row["uri"] for each in days for row in clip_rows(ws, camera_id, each)}
+    try:
+        known = {row["uri"] for each in days for row in clip_rows(ws, camera_id, each)}
+    except StoreError:  # damaged: its own ingest will say so, and the other cameras are counted
+        return False
     return all(uri_of(ws, path) in known for path in files)
 
 

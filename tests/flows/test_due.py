@@ -152,6 +152,10 @@ def test_footage_copied_later_with_the_recording_s_time_makes_its_day_due(world:
     assert "west" not in backlog(world).as_text()
     clips = store.read_table(ws.clips("west", FIRST + dt.timedelta(days=2)), schemas.CLIPS)
     assert clips.column("uri").to_pylist() == [str(first.relative_to(world))]
+    damaged = ws.clips("west", FIRST + dt.timedelta(days=2))
+    damaged.write_bytes(b"no table")
+    os.utime(damaged, (1.7e9, 1.7e9))
+    assert backlog(world).as_text()["west"] == ["2026-03-04"]  # that day fails, and no other
 
 
 def test_footage_in_a_store_is_due_by_the_last_look(world: Path, s3) -> None:
