@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline import lineage
 from pipeline.errors import InputError
-from pipeline.learning import checkpoints, dataset, engines, recipes, rendered
+from pipeline.learning import checkpoints, dataset, engines, idle, recipes, rendered
 from pipeline.learning.card_page import as_markdown
 from pipeline.learning.cards import CARD_PAGE
 from pipeline.learning.crossfit import CrossFitting
@@ -44,11 +44,11 @@ def train_images(
     Raises:
         InputError: options, pictures or labels are unfit (:func:`dataset.from_files`).
     """
-    options = _as_wide_as_its_start(ws, options or TrainOptions())
-    if options.rounds:
-        raise InputError(f"rounds is {options.rounds}.", "Loose pictures have no time blocks: 0.")
+    options = options or TrainOptions()
     large = dataset.are_photographs(images_dir, labels_csv)
     kind: Kind = "photograph" if large else "thumbnail"
+    idle.refuse(options, kind)
+    options = _as_wide_as_its_start(ws, options)
     size = options.size or default_size(options.arch) or recipes.side(kind, options.arch)
     options = replace(options, size=size)
     labelled = dataset.from_files(images_dir, labels_csv, size)
@@ -70,17 +70,30 @@ def train_campaigns(
         NotFoundError: a campaign, its frames or its labels are not there.
         InputError: nothing is resolved, or all labels are alike.
     """
-    options = _as_wide_as_its_start(ws, options or TrainOptions())
+    options = options or TrainOptions()
+    idle.refuse(options, "footage")
+    options = _as_wide_as_its_start(ws, options)
     size = options.size or default_size(options.arch)
     background = recipes.resolve(options, "footage", 1).background
     labelled = dataset.from_campaigns(ws, campaigns, size, background=bool(background))
     footage = footage_at_hand(ws, days_of(ws, labelled))
     if not footage:  # nor anything unlabelled
-        options = replace(options, self_training=0)
+        options = _by_labels_alone(options)
     resolved = recipes.resolve(options, "footage", len(labelled))
     return _train(
         ws, labelled, resolved, "footage", campaigns, footage=footage, set_current=set_current
     )
+
+
+def _by_labels_alone(options: TrainOptions) -> TrainOptions:
+    """Do without unlabelled instants, unless they were asked for."""
+    if options.self_training:
+        raise InputError(
+            f"self_training is {options.self_training}, but no footage of the labelled days is at "
+            "hand.",
+            "Leave out --self-training, or ingest that footage.",
+        )
+    return replace(options, self_training=0)
 
 
 def model_id_of(labelled: Labelled, options: TrainOptions, footage: Sequence[Any] = ()) -> str:

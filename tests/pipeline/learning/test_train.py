@@ -406,6 +406,8 @@ def test_a_campaign_without_footage_still_trains(campaign, tmp_path):
     )
 
     assert card["split"]["unlabelled"] == 0
+    with pytest.raises(InputError, match=r"self_training is 60, but no footage .* ingest"):
+        train.train_campaigns(Workspace(tmp_path), ["first"], replace(options, self_training=60))
 
 
 def _instants(labelled, rows, away_s, random) -> Windows:
@@ -569,7 +571,8 @@ from pipeline.learning.options import TrainOptions
 from pipeline.store import Workspace
 fitting.CHECKPOINT_EVERY_S = 0.05
 options = TrainOptions(
-    arch=sys.argv[4], optimiser=sys.argv[3], epochs=72, batch_size=32, engine="torch", widen=0.25
+    arch=sys.argv[4], optimiser=sys.argv[3], epochs=72, batch_size=32, engine="torch",
+    widen=0.25 if sys.argv[4] == "whitened" else None,
 )
 save, saved = checkpoints.save_progress, []
 def save_and_say(*args):
