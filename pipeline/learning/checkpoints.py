@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
+from pipeline import lineage
 from pipeline.errors import ModelError, NotFoundError
 from pipeline.learning.cards import CARD as CARD
 from pipeline.learning.cards import ONNX as ONNX
@@ -28,6 +29,10 @@ from pipeline.store import Workspace, read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+SUFFIX = ".safetensors"
+SCENE = "scene-"
+"""How the names of weights from rendered roads begin; a digest of all that made them follows."""
 
 
 def save_model(ws: Workspace, model_id: str, net: TruckNet, card: dict[str, Any]) -> None:
@@ -97,10 +102,7 @@ def start_from(ws: Workspace, net: TruckNet, weights: str) -> None:
     try:
         known = load(path.read_bytes())
     except OSError:
-        raise NotFoundError(
-            f"no weights at {weights!r}.",
-            "Give imagenet, scene, a model id or a .safetensors file.",
-        ) from None
+        raise _no_weights(weights) from None
     except (SafetensorError, ValueError):
         raise ModelError(f"{path} is not a safetensors file.") from None
     own = net.state_dict()
@@ -114,19 +116,48 @@ def start_from(ws: Workspace, net: TruckNet, weights: str) -> None:
     net.load_state_dict({**own, **fitting})
 
 
+def content_of(ws: Workspace, weights: str | None) -> str | None:
+    """Return the digest of the file that ``weights`` (as in :func:`start_from`) name.
+
+    None for weights whose name says all: published ones, and those of rendered roads, which need
+    not be here yet.
+
+    Raises:
+        NotFoundError: neither a model of that id nor such a file.
+    """
+    from_file = weights is not None and weights.endswith(SUFFIX)
+    if not weights or (not from_file and weights.startswith(("imagenet", SCENE))):
+        return None
+    digest = lineage.digest_of(_weights_at(ws, weights))
+    if digest is None:
+        raise _no_weights(weights)
+    return digest
+
+
 def card_beside(ws: Workspace, weights: str | None) -> dict[str, Any]:
     """Return the card of the model whose ``weights`` (as in :func:`start_from`) are gone on from.
 
-    Empty where there is none: imagenet, rendered roads, a file from elsewhere.
+    A copy of a model's file has that model's card. Empty where there is none: imagenet, rendered
+    roads, a file from elsewhere.
     """
     path = _weights_at(ws, weights) if weights else None
-    if path is None or not (path.parent / CARD).is_file():
+    if path is None:
         return {}
-    return dict(read_json(path.parent / CARD))
+    if (path.parent / CARD).is_file():
+        return dict(read_json(path.parent / CARD))
+    digest = lineage.digest_of(path)
+    same = (m for m in ws.trained() if digest == lineage.digest_of(ws.model(m) / WEIGHTS))
+    return next((load_card(ws, model_id) for model_id in same if digest), {})
 
 
 def _weights_at(ws: Workspace, weights: str) -> Path:
-    return Path(weights) if weights.endswith(".safetensors") else ws.model(weights) / WEIGHTS
+    return Path(weights) if weights.endswith(SUFFIX) else ws.model(weights) / WEIGHTS
+
+
+def _no_weights(weights: str) -> NotFoundError:
+    return NotFoundError(
+        f"no weights at {weights!r}.", "Give imagenet, scene, a model id or a .safetensors file."
+    )
 
 
 def empty_net(card: dict[str, Any]) -> TruckNet:

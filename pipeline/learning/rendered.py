@@ -112,7 +112,7 @@ class Schooling:
         """A model id, for :func:`checkpoints.start_from`."""
         spec = checkpoints.spec_json(self.spec)
         said = json.dumps([RECIPE, self.options.as_json(), spec, ROADS, PER_ROAD], sort_keys=True)
-        return f"scene-{hashlib.blake2b(said.encode(), digest_size=5).hexdigest()}"
+        return f"{checkpoints.SCENE}{hashlib.blake2b(said.encode(), digest_size=5).hexdigest()}"
 
     def hold(self, ws: Workspace) -> None:
         """Teach the network unless its weights are in the workspace already.

@@ -96,14 +96,21 @@ def _by_labels_alone(options: TrainOptions) -> TrainOptions:
     return replace(options, self_training=0)
 
 
-def model_id_of(labelled: Labelled, options: TrainOptions, footage: Sequence[Any] = ()) -> str:
+def model_id_of(
+    ws: Workspace, labelled: Labelled, options: TrainOptions, footage: Sequence[Any] = ()
+) -> str:
     """Return the id that these labels, options and :func:`footage_at_hand` give.
 
-    Weights from a file enter by their content.
+    Weights of a model or from a file enter by their content, wherever they lie.
+
+    Raises:
+        NotFoundError: there are no such weights.
     """
-    parts = [RECIPE, labelled.label_set_id, options.as_json(), list(footage)]
-    start = Path(options.weights or "")
-    said = json.dumps([*parts, lineage.digest_of(start)], sort_keys=True)
+    told, content = options.as_json(), checkpoints.content_of(ws, options.weights)
+    if content is not None:
+        told["weights"] = None
+    parts = [RECIPE, labelled.label_set_id, told, list(footage), content]
+    said = json.dumps(parts, sort_keys=True)
     return f"{options.arch}-{hashlib.blake2b(said.encode(), digest_size=5).hexdigest()}"
 
 
@@ -130,7 +137,7 @@ def _train(
         schooling = rendered.Schooling.of(options, spec_of(labelled, options))
         options = replace(options, weights=schooling.name)
     read = footage if options.rounds and options.self_training else ()
-    model_id = model_id_of(labelled, options, read)
+    model_id = model_id_of(ws, labelled, options, read)
     if not (ws.model(model_id) / checkpoints.CARD).is_file():
         if schooling is not None:
             schooling.hold(ws)

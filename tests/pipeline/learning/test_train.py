@@ -126,23 +126,51 @@ def test_the_same_call_trains_nothing(trained, blocks, monkeypatch):
 
 def test_another_seed_is_another_model(blocks, trained):
     labelled = train.dataset.from_files(blocks, blocks / "labels.csv")
-    one, other = (train.model_id_of(labelled, TrainOptions(seed=seed)) for seed in (0, 1))
+    ws = trained[0]
+    one, other = (train.model_id_of(ws, labelled, TrainOptions(seed=seed)) for seed in (0, 1))
 
     assert one != other
 
 
-def test_weights_from_a_file_and_footage_are_told_apart_by_what_they_hold(
-    blocks, trained, tmp_path
+def test_weights_to_go_on_from_and_footage_are_told_apart_by_what_they_hold(
+    blocks, tmp_path, monkeypatch
 ):
-    labelled = train.dataset.from_files(blocks, blocks / "labels.csv")
-    start = tmp_path / "start.safetensors"
-    ids = []
-    for content in (b"one", b"other"):
-        start.write_bytes(content)
-        ids.append(train.model_id_of(labelled, TrainOptions(weights=str(start))))
-    ids += [train.model_id_of(labelled, TrainOptions(), footage) for footage in ([], [["gate"]])]
+    labelled, ws = train.dataset.from_files(blocks, blocks / "labels.csv"), Workspace(tmp_path)
 
-    assert len(set(ids)) == 4
+    def id_from(weights, **options):
+        asked = TrainOptions(weights=None if weights is None else str(weights), **options)
+        return train.model_id_of(ws, labelled, asked)
+
+    start = ws.model("base") / "model.safetensors"
+    store.write_bytes(start, b"other")
+    other = id_from("base")
+    store.write_bytes(start, b"one")
+    copy = tmp_path / "scene-copy.safetensors"
+    shutil.copy(start, copy)
+    monkeypatch.chdir(tmp_path)
+    by_any_name = {id_from(at) for at in ("base", start, start.relative_to(tmp_path), copy)}
+
+    assert len(by_any_name) == 1
+    apart = [id_from("base", freeze=True), id_from(None), id_from("imagenet"), id_from("scene-1")]
+    footage = [train.model_id_of(ws, labelled, TrainOptions(), [["gate"]])]
+    assert len({*by_any_name, other, *apart, *footage}) == 7
+    with pytest.raises(NotFoundError, match=r"no weights at 'no\.safetensors'"):
+        id_from("no.safetensors")
+
+
+def test_a_copy_of_a_models_weights_has_its_card(tmp_path):
+    ws, copy = Workspace(tmp_path), tmp_path / "copies" / "start.safetensors"
+    store.write_json(ws.model("bare") / checkpoints.CARD, {"model_id": "bare"})
+    card = dict.fromkeys(("arch", "input", "threshold", "temperature", "prior"), "")
+    store.write_json(ws.model("base") / checkpoints.CARD, card | {"model_id": "base"})
+    for path in (ws.model("base") / checkpoints.WEIGHTS, copy):
+        store.write_bytes(path, b"weights")
+
+    assert checkpoints.card_beside(ws, str(copy))["model_id"] == "base"
+    assert checkpoints.card_beside(ws, str(tmp_path / "none.safetensors")) == {}
+    assert checkpoints.card_beside(ws, "imagenet") == {}
+    store.write_bytes(copy, b"other weights")
+    assert checkpoints.card_beside(ws, str(copy)) == {}
 
 
 def test_another_engine_is_put_into_the_card_of_a_model_that_is_there(blocks, tmp_path):
