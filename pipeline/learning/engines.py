@@ -187,7 +187,7 @@ def fastest(
             "batch": batch,
             "pictures_per_s": round(rate, 1),
         }
-    return _chosen(found), found
+    return chosen(found), found
 
 
 def engine_of(
@@ -209,13 +209,13 @@ def save_quantised(
         store.write_bytes(ws.model(model_id) / checkpoints.ONNX_INT8, quantised(onnx, pixels))
 
 
-def _chosen(found: Mapping[str, dict[str, Any]]) -> str:
+def chosen(found: Mapping[str, dict[str, Any]]) -> str:
     """Return the fastest that agrees, finer ones ahead by :data:`CLEARLY` per step.
 
     >>> fine = {"agrees": True, "pictures_per_s": 100.0}
-    >>> _chosen({"torch": fine, "openvino_bf16": {"agrees": True, "pictures_per_s": 119.0}})
+    >>> chosen({"torch": fine, "openvino_bf16": {"agrees": True, "pictures_per_s": 119.0}})
     'torch'
-    >>> _chosen({"torch": fine, "openvino_bf16": {"agrees": True, "pictures_per_s": 121.0}})
+    >>> chosen({"torch": fine, "openvino_bf16": {"agrees": True, "pictures_per_s": 121.0}})
     'openvino_bf16'
     """
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import lineage
+from pipeline import lineage, progress
 from pipeline.errors import InputError
 from pipeline.learning import checkpoints, dataset, engines, idle, recipes, rendered
 from pipeline.learning.card_page import as_markdown
@@ -142,7 +142,7 @@ def _train(
         if schooling is not None:
             schooling.hold(ws)
         _teach(ws, labelled, options, kind, model_id, campaigns)
-    elif options.engine != "auto":
+    elif set_current:  # a challenger's engine is left alone: it may be the model in use
         _run_by(ws, model_id, options.engine, labelled.pixels[:256])
     if set_current:
         checkpoints.set_current(ws, model_id)
@@ -150,11 +150,17 @@ def _train(
 
 
 def _run_by(ws: Workspace, model_id: str, engine: str, sample: NDArray[np.uint8]) -> None:
-    """Have another engine run a model that is there already; ``sample`` is for quantising."""
+    """Have a model that is there already run by an engine, and say so where it was another.
+
+    ``auto`` is the fastest, as measured when the model was made; ``sample`` is for quantising.
+    """
     card = checkpoints.load_card(ws, model_id)
+    if engine == "auto":
+        engine = engines.chosen(card["engines"])
     if engine != card["engine"]:
         graph = (ws.model(model_id) / checkpoints.ONNX).read_bytes()
         engines.save_quantised(ws, model_id, engine, graph, sample)
+        progress.note(f"{model_id}: scored by {engine} from now on, before by {card['engine']}")
         card |= {"engine": engine}
         write_bytes(ws.model(model_id) / CARD_PAGE, as_markdown(card).encode())
         write_json(ws.model(model_id) / checkpoints.CARD, card)

@@ -173,17 +173,32 @@ def test_a_copy_of_a_models_weights_has_its_card(tmp_path):
     assert checkpoints.card_beside(ws, str(copy)) == {}
 
 
-def test_another_engine_is_put_into_the_card_of_a_model_that_is_there(blocks, tmp_path):
-    ws = Workspace(tmp_path)
+def test_another_engine_is_put_into_the_card_of_a_model_that_is_there(blocks, tmp_path, capsys):
+    ws, labels = Workspace(tmp_path), blocks / "labels.csv"
     options = replace(OPTIONS, epochs=1)
-    train.train_images(ws, blocks, blocks / "labels.csv", replace(options, engine="torch"))
+    train.train_images(ws, blocks, labels, replace(options, engine="torch"))
+    capsys.readouterr()
     chosen = replace(options, engine="openvino_int8")
-    model_id = train.train_images(ws, blocks, blocks / "labels.csv", chosen)
+    model_id = train.train_images(ws, blocks, labels, chosen)
 
-    assert checkpoints.load_card(ws, model_id)["engine"] == "openvino_int8"
+    said = f"{model_id}: scored by openvino_int8 from now on, before by torch\n"
+    assert capsys.readouterr().err == said
+    card = checkpoints.load_card(ws, model_id)
+    assert card["engine"] == "openvino_int8"
     assert "Scored by openvino_int8" in (ws.model(model_id) / "card.md").read_text(encoding="utf-8")
     pixels = np.random.default_rng(0).integers(0, 255, (4, 3, 24, 24)).astype(np.uint8)
     assert engines.open_engine(ws, model_id)(pixels).shape == (4,)
+
+    speeds = {
+        "torch": {"agrees": True, "pictures_per_s": 10.0},
+        "onnxruntime": {"agrees": True, "pictures_per_s": 20.0},
+        "openvino": {"agrees": False, "pictures_per_s": 40.0},
+    }
+    store.write_json(ws.model(model_id) / checkpoints.CARD, card | {"engines": speeds})
+    for _ in range(2):  # the fastest that agrees again, told once
+        assert train.train_images(ws, blocks, labels, options) == model_id
+    said = f"{model_id}: scored by onnxruntime from now on, before by openvino_int8\n"
+    assert capsys.readouterr().err == said
 
 
 def test_pictures_of_one_place_are_refused_before_anything_is_taught(blocks, tmp_path, monkeypatch):
@@ -651,11 +666,11 @@ def test_a_coarser_engine_must_be_clearly_faster():
     def found(**speeds):
         return {n: {"agrees": True, "pictures_per_s": v} for n, v in speeds.items()}
 
-    assert engines._chosen(found(torch=100.0, openvino_bf16=115.0)) == "torch"
-    assert engines._chosen(found(torch=100.0, openvino_bf16=125.0)) == "openvino_bf16"
+    assert engines.chosen(found(torch=100.0, openvino_bf16=115.0)) == "torch"
+    assert engines.chosen(found(torch=100.0, openvino_bf16=125.0)) == "openvino_bf16"
     # 1.2 over bfloat16 and 1.2 over that: 8 bits must beat 144
-    assert engines._chosen(found(torch=100.0, openvino_int8=140.0)) == "torch"
-    assert engines._chosen(found(torch=100.0, openvino_int8=150.0)) == "openvino_int8"
+    assert engines.chosen(found(torch=100.0, openvino_int8=140.0)) == "torch"
+    assert engines.chosen(found(torch=100.0, openvino_int8=150.0)) == "openvino_int8"
 
 
 def test_an_eight_bit_graph_says_nearly_the_same(trained):
