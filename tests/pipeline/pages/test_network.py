@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pipeline.errors import InputError, NotFoundError
-from pipeline.learning import checkpoints
+from pipeline.learning import checkpoints, engines
 from pipeline.learning.models import NetSpec, build
 from pipeline.pages import network
 from pipeline.pages.gathered import explain_model
@@ -101,6 +101,24 @@ def test_one_frame_is_explained_without_labels(world):
     assert html.count('alt="Grad-CAM of ') == 1
     assert "Most confident errors" not in html
     assert "pictures" not in figures
+
+
+def test_an_oblong_picture_is_fed_whole_between_bars_as_it_was_taught(world, tmp_path, monkeypatch):
+    ws, _ = world
+    Image.new("RGB", (48, 24), (255, 255, 255)).save(tmp_path / "oblong.png")
+    fed, ordinary = [], engines.torch_engine
+
+    def listened(net):
+        return lambda pixels: (fed.append(pixels), ordinary(net)(pixels))[1]
+
+    monkeypatch.setattr(engines, "torch_engine", listened)
+    explain_model(ws, "m", frame=str(tmp_path / "oblong.png"))
+
+    # 48 by 24 in 24 by 24 is 24 by 12: six black rows above it and six below.
+    (pixels,) = fed
+    assert pixels.shape == (1, 3, 24, 24)
+    rows = pixels[0].min(axis=(0, 2)).tolist(), pixels[0].max(axis=(0, 2)).tolist()
+    assert rows == ([0] * 6 + [255] * 12 + [0] * 6,) * 2
 
 
 def test_what_cannot_be_explained_is_named(world):
