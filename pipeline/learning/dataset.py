@@ -181,7 +181,8 @@ def _label_rows(labels_csv: Path) -> dict[str, tuple[str, str]]:
     try:
         with labels_csv.open(newline="", encoding="utf-8-sig") as handle:
             reader = csv.DictReader(handle)
-            header = reader.fieldnames or []
+            header = [name.strip().lower() for name in reader.fieldnames or []]
+            reader.fieldnames = header
             for column in ("file", "label"):
                 if column not in header:
                     raise InputError(
@@ -204,6 +205,11 @@ def _checked_rows(reader: csv.DictReader[str], labels_csv: Path) -> dict[str, tu
         name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
         group = (row.get("group") or "").strip()
         where = f"{labels_csv}, line {reader.line_num}"
+        if any(row.get(None, ())):  # no more than stray commas at the end
+            raise InputError(
+                f"{where}: more fields than the first line names ({', '.join(row[None])}).",
+                'Put names that hold a comma in quotes: "a,b.jpg".',
+            )
         if label not in ("truck", "no_truck", "cant_tell"):
             raise InputError(
                 f"{where}: label {label!r} of {name!r}.", "Use truck, no_truck or cant_tell."

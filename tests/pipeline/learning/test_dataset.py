@@ -70,12 +70,29 @@ def test_a_row_given_twice_counts_once_and_cant_tell_is_left_out(loose):
         ("", r"has no column 'file'"),
         (f"file,label\n{BOTH}../x.png,truck\n", r"'\.\./x\.png' leaves the picture folder"),
         (f"file,label\n{BOTH},truck\n", "line 4: no file is named"),
+        (f"file,label\n{BOTH}a,b.png,truck\n", r"line 4: more fields .* \(truck\)\. Put names"),
     ],
 )
 def test_bad_label_files_are_refused_in_one_line(loose, text, said):
     with pytest.raises(InputError, match=said) as caught:
         dataset.from_files(loose, _labels(loose, text))
     assert "\n" not in str(caught.value)
+
+
+def test_a_spreadsheets_way_of_writing_changes_nothing(loose):
+    """A byte order mark, Windows' line ends, capitals and spaces in the first line, stray commas.
+
+    A column "Group" that went unread would let one place teach and judge.
+    """
+    _picture(loose / "c, d.png", (9, 9, 9))
+    rows = ["file,label,group", "truck/a.png,truck,g", "no_truck/b.png,no_truck,"]
+    rows.append('"c, d.png",truck,g')
+    plain = dataset.from_files(loose, _labels(loose, "\n".join(rows)))
+    head = "\ufeffFile, Label ,Group"
+    written = dataset.from_files(loose, _labels(loose, ",\r\n".join([head, *rows[1:], ""])))
+
+    assert written.label_set_id == plain.label_set_id
+    assert written.groups[0] == written.groups[2] != written.groups[1]
 
 
 def test_an_unreadable_picture_is_named(loose):
