@@ -47,7 +47,8 @@ def models_use(context: Context, model: str) -> tuple[Result, str]:
     from pipeline.daily import model_in_use
     from pipeline.learning import checkpoints
 
-    checkpoints.set_current(context.ws, model_in_use(context.ws, model))
+    checkpoints.load_card(context.ws, model_in_use(context.ws, model))  # refuses a damaged one
+    checkpoints.set_current(context.ws, model)
     return {"model": model}, f"{model} is in use"
 
 

@@ -14,6 +14,9 @@ from pipeline.store import Workspace, read_json
 WEIGHTS, ONNX, CARD = "model.safetensors", "model.onnx", "card.json"
 ONNX_INT8, CARD_PAGE = "model.int8.onnx", "card.md"
 
+ANEW = "Remove the model's folder, then train anew."
+"""The remedy where a folder is damaged: training finds a model that has a card, and makes none."""
+
 
 def load_card(ws: Workspace, model_id: str) -> dict[str, Any]:
     """Read a model's card.
@@ -27,7 +30,15 @@ def load_card(ws: Workspace, model_id: str) -> dict[str, Any]:
     except NotFoundError:
         remedy = f"There is: {', '.join(ws.trained()) or 'none'}."
         raise NotFoundError(f"no such model: {model_id!r}.", remedy) from None
-    needed = {"model_id", "arch", "input", "threshold", "temperature", "prior"}
-    if not isinstance(card, dict) or not needed <= set(card):
-        raise ModelError(f"{ws.model(model_id) / CARD} is not a model card.", "Train anew.")
+    if not isinstance(card, dict) or not _says_enough(card):
+        raise ModelError(f"{ws.model(model_id) / CARD} is not a model card.", ANEW)
     return card
+
+
+def _says_enough(card: dict[str, Any]) -> bool:
+    """Tell whether a card holds what scoring reads."""
+    if not {"model_id", "arch", "input", "threshold", "temperature", "prior"} <= set(card):
+        return False
+    prior, temperature = card["prior"], card["temperature"]
+    told = isinstance(prior, dict) and {"shown", "natural"} <= set(prior)
+    return told and isinstance(temperature, int | float) and temperature > 0

@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 
 from pipeline import lineage
 from pipeline.errors import ModelError, NotFoundError
+from pipeline.learning.cards import ANEW
 from pipeline.learning.cards import CARD as CARD
 from pipeline.learning.cards import ONNX as ONNX
 from pipeline.learning.cards import ONNX_INT8 as ONNX_INT8
@@ -85,7 +86,7 @@ def load_model(ws: Workspace, model_id: str) -> tuple[TruckNet, dict[str, Any]]:
         net.load_state_dict(load(path.read_bytes()))
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         said = str(error).splitlines()[0]
-        raise ModelError(f"{path} does not fit its card ({said}).", "Train anew.") from None
+        raise ModelError(f"{path} does not fit its card ({said}).", ANEW) from None
     return net.eval(), card
 
 
@@ -161,9 +162,17 @@ def _no_weights(weights: str) -> NotFoundError:
 
 
 def empty_net(card: dict[str, Any]) -> TruckNet:
-    """Build the architecture a card names, weights still to come."""
-    spec = {"odd_rows": False, **card["spec"]}  # cards of before November 2026 do not say
-    net = build(card["arch"], NetSpec(**spec))
+    """Build the architecture a card names, weights still to come.
+
+    Raises:
+        ModelError: the card does not say which network of ours it is.
+    """
+    try:  # cards of before November 2026 say nothing of odd rows
+        spec = NetSpec(**{"odd_rows": False, **card["spec"]})
+    except (KeyError, TypeError):
+        what = f"the card of {card['model_id']} has no 'spec' of a network of ours"
+        raise ModelError(f"{what} ({card.get('spec')!r}).", ANEW) from None
+    net = build(card["arch"], spec)
     net.views = tuple(card.get("views", ()))
     return net
 

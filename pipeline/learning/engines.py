@@ -97,7 +97,11 @@ def onnxruntime_engine(model: str | bytes, threads: int = 0, batch: int = BATCH)
     options.intra_op_num_threads = threads or cores.usable()
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    state = onnxruntime.capi.onnxruntime_pybind11_state
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except (state.InvalidProtobuf, state.InvalidGraph, state.InvalidArgument, state.Fail) as error:
+        raise _unreadable(model, error) from None
 
     def run(pixels: NDArray[np.uint8], batch: int = batch) -> NDArray[np.float32]:
         return _joined([session.run(None, {"pictures": p})[0] for p in _batches(pixels, batch)])
@@ -123,7 +127,10 @@ def openvino_engine(
         "INFERENCE_NUM_THREADS": threads or cores.usable(),
         "ENABLE_CPU_PINNING": False,  # a thread must not wait for a core that others keep busy
     }
-    graph = core.read_model(model) if isinstance(model, str) else core.read_model(model, b"")
+    try:
+        graph = core.read_model(model) if isinstance(model, str) else core.read_model(model, b"")
+    except RuntimeError as error:
+        raise _unreadable(model, error) from None
     queue = openvino.AsyncInferQueue(core.compile_model(graph, "CPU", settings))
     parts: dict[int, NDArray[np.float32]] = {}
     queue.set_callback(lambda done, i: parts.update({i: done.get_output_tensor().data.copy()}))
@@ -136,6 +143,13 @@ def openvino_engine(
         return _joined([parts[i] for i in sorted(parts)])
 
     return run
+
+
+def _unreadable(model: str | bytes, error: Exception) -> ModelError:
+    from pipeline.learning.cards import ANEW
+
+    name = model if isinstance(model, str) else "the exported graph"
+    return ModelError(f"{name} is not a whole graph ({type(error).__name__}).", ANEW)
 
 
 def agreeing(

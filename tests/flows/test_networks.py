@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli import cli
+from pipeline.errors import TruckCounterError
 from pipeline.learning import search
 
 FOUND = {
@@ -61,3 +62,15 @@ def test_the_command_of_a_search_over_campaigns_names_root_and_all_of_them(
         *("--campaign", "first", "--campaign", "second", "--arch", "residual", "--seed", "0"),
         *("--learning-rate", "0.0012", "--label-smoothing", "0.05"),
     ]
+
+
+def test_a_model_whose_card_is_damaged_is_not_put_in_use(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "cut"
+    folder.mkdir(parents=True)
+    for content, said in (("{", "is not JSON"), ("[]", "is not a model card")):
+        (folder / "card.json").write_text(content, encoding="utf-8")
+        words = ["models", "use", "cut", "--root", str(tmp_path)]
+        refused = CliRunner().invoke(cli, words, standalone_mode=False).exception
+        assert isinstance(refused, TruckCounterError)
+        assert said in str(refused)
+    assert not (tmp_path / "models" / "current").exists()

@@ -161,7 +161,8 @@ def test_weights_to_go_on_from_and_footage_are_told_apart_by_what_they_hold(
 def test_a_copy_of_a_models_weights_has_its_card(tmp_path):
     ws, copy = Workspace(tmp_path), tmp_path / "copies" / "start.safetensors"
     store.write_json(ws.model("bare") / checkpoints.CARD, {"model_id": "bare"})
-    card = dict.fromkeys(("arch", "input", "threshold", "temperature", "prior"), "")
+    card = dict.fromkeys(("arch", "input", "threshold"), "") | {"temperature": 1.0}
+    card["prior"] = {"shown": 0.5, "natural": 0.5}
     store.write_json(ws.model("base") / checkpoints.CARD, card | {"model_id": "base"})
     for path in (ws.model("base") / checkpoints.WEIGHTS, copy):
         store.write_bytes(path, b"weights")
@@ -274,6 +275,43 @@ def test_foreign_weights_are_refused(trained, tmp_path):
     (other.model("m") / "model.safetensors").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(ModelError, match="does not fit its card"):
         checkpoints.load_model(other, "m")
+
+
+@pytest.mark.parametrize(
+    ("engine", "damage", "said"),
+    [
+        ("onnxruntime", lambda graph: graph[:1000], r"model\.onnx is not a whole graph"),
+        ("onnxruntime", lambda graph: b"", r"model\.onnx is not a whole graph"),
+        ("openvino", lambda graph: graph[:1000], r"model\.onnx is not a whole graph"),
+    ],
+)
+def test_a_graph_cut_short_is_named_with_what_to_do(trained, tmp_path, engine, damage, said):
+    ws, model_id = trained
+    other = Workspace(tmp_path)
+    shutil.copytree(ws.model(model_id), other.model(model_id))
+    path = other.model(model_id) / checkpoints.ONNX
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ModelError, match=said + r".*Remove the model's folder, then train anew"):
+        engines.open_engine(other, model_id, engine)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"temperature": "hot"}, "is not a model card"),
+        ({"temperature": 0}, "is not a model card"),
+        ({"prior": {}}, "is not a model card"),
+        ({"spec": {"foo": 1}}, r"has no 'spec' of a network of ours \(\{'foo': 1\}\)"),
+        ({"spec": None}, r"has no 'spec' .*\(None\)"),
+    ],
+)
+def test_a_card_that_says_too_little_is_refused(trained, tmp_path, change, said):
+    ws, model_id = trained
+    other = Workspace(tmp_path)
+    card = checkpoints.load_card(ws, model_id) | change
+    store.write_json(other.model(model_id) / checkpoints.CARD, card)
+    with pytest.raises(ModelError, match=said):
+        checkpoints.load_model(other, model_id)
 
 
 @pytest.mark.parametrize(
