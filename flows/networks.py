@@ -79,6 +79,11 @@ def models_explain(
 
     if bool(images) != bool(labels):
         raise InputError("give --images and --labels together.")
+    if images and campaigns:
+        raise InputError(
+            f"--campaign {campaigns[0]} beside --images {images}: one of them would go unread.",
+            "Give one of them.",
+        )
     path, figures = explain_model(
         context.ws,
         daily.model_in_use(context.ws, model),

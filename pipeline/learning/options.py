@@ -26,7 +26,8 @@ ENGINES = ("auto", "torch", "onnxruntime", "openvino", "openvino_bf16", "openvin
 
 _SOME, _MOST = 1e-12, math.nextafter(1.0, 0.0)
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("epochs", "size", "early_stopping"), (1, math.inf)),
+    **dict.fromkeys(("epochs", "early_stopping"), (1, math.inf)),
+    "size": (1, 4096),  # as large as footage gets: more fills the memory with a picture or two
     "seed": (0, 2**32 - 1),
     **dict.fromkeys(("rounds", "self_training"), (0, math.inf)),
     "batch_size": (2, math.inf),  # batch norm needs two

@@ -74,3 +74,13 @@ def test_a_model_whose_card_is_damaged_is_not_put_in_use(tmp_path: Path) -> None
         assert isinstance(refused, TruckCounterError)
         assert said in str(refused)
     assert not (tmp_path / "models" / "current").exists()
+
+
+def test_labels_of_two_kinds_are_not_explained_by_one_of_them(tmp_path: Path) -> None:
+    words = ["--images", "pictures", "--labels", "l.csv", "--campaign", "first"]
+    words += ["--root", str(tmp_path)]
+    refused = CliRunner().invoke(cli, ["models", "explain", *words], standalone_mode=False)
+    said = (
+        "--campaign first beside --images pictures: one of them would go unread. Give one of them."
+    )
+    assert str(refused.exception) == said

@@ -339,6 +339,7 @@ def test_every_option_trains(blocks, tmp_path, options):
     [
         ({"loss": "hinge"}, "loss is 'hinge'"),
         ({"epochs": 0}, "epochs is 0"),
+        ({"size": 100_000}, "size is 100000. Give from 1 to 4096"),
         ({"schedule": "zigzag"}, "schedule is 'zigzag'"),
         ({"batch_size": 1}, "batch_size is 1. Give 2 or more"),
         ({"rounds": -1}, "rounds is -1. Give 0 or more"),
