@@ -1,7 +1,8 @@
-"""Options that were given and could do nothing: refused, so that no wish is passed over in silence.
+"""Options that were given and could do nothing: no wish is passed over in silence.
 
-What a recipe fills in is nobody's wish. A value equal to it, or one that is off (0, no), passes: so
-does the command line that a model's card shows.
+They are refused, but for those that only the network does not take, which are told of: networks are
+compared with one set of options. What a recipe fills in is nobody's wish. A value equal to it, or
+one that is off (0, no), passes: so does the command line that a model's card shows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pipeline.learning import recipes
 from pipeline.learning.models import ARCHES
 from pipeline.learning.options import TrainOptions
 from pipeline.learning.recipes import Kind
+from pipeline.progress import note
 
 _POOLED = ("reference", "lenet5", "cifar")
 _TAKEN_BY: dict[str, tuple[str, ...]] = {
@@ -107,18 +109,23 @@ _RULES = (
 def refuse(options: TrainOptions, kind: Kind) -> None:
     """Refuse what ``options``, not yet resolved, ask of a training that will not heed it.
 
+    What the network alone does not take is told of on stderr.
+
     Raises:
         InputError: naming the first such option, its value and the remedy.
     """
     resolved = recipes.resolve(options, kind, 1)
     arch = resolved.arch
-    for name, takers in _TAKEN_BY.items():
-        if arch in ARCHES and arch not in takers and _asked(options, name, kind):
-            _fail(options, name, f"arch {arch} does not take it", f"give --arch {_any(takers)}")
     for rule in _RULES:
         for name in rule.names:
             if rule.holds(resolved, kind) and _asked(options, name, kind):
-                _fail(options, name, rule.why, rule.instead)
+                _fail(options, name, rule)
+    for name, takers in _TAKEN_BY.items():
+        if arch in ARCHES and arch not in takers and _asked(options, name, kind):
+            value = getattr(options, name)
+            note(
+                f"{name} is {value!r}, but arch {arch} does not take it (only {', '.join(takers)})"
+            )
 
 
 def _asked(options: TrainOptions, name: str, kind: Kind) -> bool:
@@ -128,16 +135,8 @@ def _asked(options: TrainOptions, name: str, kind: Kind) -> bool:
     return bool(value) and value != getattr(recipes.resolve(plain, kind, 1), name)
 
 
-def _fail(options: TrainOptions, name: str, why: str, instead: str) -> None:
+def _fail(options: TrainOptions, name: str, rule: _Rule) -> None:
     value, flag = getattr(options, name), name.replace("_", "-")
-    raise InputError(f"{name} is {value!r}, but {why}.", f"Leave out --{flag}, or {instead}.")
-
-
-def _any(names: tuple[str, ...]) -> str:
-    """Word a choice.
-
-    >>> _any(("mlp",)), _any(("mlp", "cifar", "lenet5"))
-    ('mlp', 'mlp, cifar or lenet5')
-    """
-    *most, last = names
-    return f"{', '.join(most)} or {last}" if most else last
+    raise InputError(
+        f"{name} is {value!r}, but {rule.why}.", f"Leave out --{flag}, or {rule.instead}."
+    )
