@@ -67,7 +67,7 @@ def case(
     teachers = list(campaigns) or [
         c for c in labelled if c not in judges and not c.startswith(HELD_OUT)
     ]
-    card = store.read_json(ws.model(champion) / "card.json")
+    card = store.read_object(ws.model(champion) / "card.json")
     before = set(card.get("campaigns") or ())
     for taught, by in ((set(teachers), "the challenger"), (before, champion)):
         if both := sorted(taught & set(judges)):

@@ -259,7 +259,7 @@ def train(
             model_id = train_campaigns(context.ws, list(campaigns), options)
     tracking.record_if_asked(context.ws, model_id)
     folder = context.ws.model(model_id)
-    card = store.read_json(folder / "card.json")
+    card = store.read_object(folder / "card.json")
     return {"model_id": model_id, "model": str(folder), "card": card}, f"{model_id}: {folder}"
 
 

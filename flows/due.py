@@ -176,7 +176,7 @@ def taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, s
     """
     from pipeline import store
 
-    card = store.read_json(ws.model(model_id) / "card.json")
+    card = store.read_object(ws.model(model_id) / "card.json")
     told = card.get("training_days", {})
     if card.get("campaigns") and "training_days" not in card:
         raise ModelError(

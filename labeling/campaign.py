@@ -177,7 +177,7 @@ def left_over(ws: Workspace, campaign: str) -> list[str]:
 
 def _method(ws: Workspace, campaign: str) -> str:
     path = ws.campaign_labels(campaign) / "quality.json"
-    return str(store.read_json(path)["method"]) if path.is_file() else METHODS[0]
+    return str(store.read_object(path)["method"]) if path.is_file() else METHODS[0]
 
 
 def aggregate(ws: Workspace, campaign: str, method: str | None = "dawid_skene") -> Aggregation:

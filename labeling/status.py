@@ -193,7 +193,7 @@ def _held_out(ws: Workspace) -> HeldOut | None:
     card = ws.model(ws.current_model.read_text().strip()) / "card.json"
     if not card.is_file():
         return None
-    counts = store.read_json(card).get("held_out") or {}
+    counts = store.read_object(card).get("held_out") or {}
     if not all(key in counts for key in ("tp", "fn", "fp", "tn")):
         return None
     return HeldOut(*(float(counts[key]) for key in ("tp", "fn", "fp", "tn")))

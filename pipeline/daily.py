@@ -201,7 +201,7 @@ def count_day(ws: Workspace, camera_day: CameraDay, model_id: str) -> list[Row]:
     from pipeline import counting
 
     camera, day = camera_day.camera, camera_day.day
-    card = store.read_json(ws.model(model_id) / "card.json")
+    card = store.read_object(ws.model(model_id) / "card.json")
     clips = clip_rows(ws, camera.id, day)
     zones = zone_scores(ws, camera, day, model_id)
     hours = localtime.hour_spans(day, camera.timezone)

@@ -191,7 +191,7 @@ def _model(ws: Workspace, model_id: str, noted: Noted) -> Link:
     link = _file(ws, "card", folder / "card.json", noted)
     link.made_from.append(_file(ws, "weights", folder / "model.safetensors", {}))
     if link.digest is not None:
-        link.made_from.append(_label_set(ws, store.read_json(folder / "card.json")))
+        link.made_from.append(_label_set(ws, store.read_object(folder / "card.json")))
     return link
 
 

@@ -154,6 +154,19 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
         raise StoreError(f"{path} is not JSON ({error}).", "Restore or remove it.") from error
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object, such as a model's card.
+
+    Raises:
+        NotFoundError: there is none.
+        StoreError: it is not JSON, or holds something else.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise StoreError(f"{path} holds no JSON object.", "Restore or remove it.")
+    return found
+
+
 def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
     """Write ``table`` as Parquet after fitting it to ``schema`` (order and types of columns).
 

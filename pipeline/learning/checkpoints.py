@@ -26,7 +26,7 @@ from pipeline.learning.cards import ONNX_INT8 as ONNX_INT8
 from pipeline.learning.cards import WEIGHTS as WEIGHTS
 from pipeline.learning.cards import load_card as load_card
 from pipeline.learning.models import NetSpec, TruckNet, build
-from pipeline.store import Workspace, read_json, write_bytes, write_json
+from pipeline.store import Workspace, read_object, write_bytes, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,7 +145,7 @@ def card_beside(ws: Workspace, weights: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     if (path.parent / CARD).is_file():
-        return dict(read_json(path.parent / CARD))
+        return read_object(path.parent / CARD)
     digest = lineage.digest_of(path)
     same = (m for m in ws.trained() if digest == lineage.digest_of(ws.model(m) / WEIGHTS))
     return next((load_card(ws, model_id) for model_id in same if digest), {})

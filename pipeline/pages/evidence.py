@@ -86,7 +86,7 @@ def model(ws: Workspace, model_id: str) -> Model | None:
     path = ws.model(model_id) / "card.json"
     if not path.is_file():
         return None
-    card = store.read_json(path)
+    card = store.read_object(path)
     facts = [(name, _fact(key, card[key])) for key, name in _FACTS if _told(card.get(key))]
     held_out = card.get("held_out")
     held_out = held_out if isinstance(held_out, dict) and "tp" in held_out else None
@@ -207,7 +207,7 @@ def _campaign(folder: Path) -> Campaign:
     given = [row["label"] for row in labels]
     agreement = [row["agreement"] for row in labels if row["agreement"] is not None]
     path = folder / "quality.json"
-    told: Row = store.read_json(path) if path.is_file() else {}
+    told: Row = store.read_object(path) if path.is_file() else {}
     flags = {str(f.get("worker")): str(f.get("flag", "")) for f in told.get("flagged", [])}
     workers = [{**w, "flag": flags.get(str(w["worker"]), "")} for w in told.get("workers", [])]
     return Campaign(

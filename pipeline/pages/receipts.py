@@ -107,7 +107,8 @@ def write_latest(
 
 def _page(ws: Workspace, camera: Camera, day: dt.date, path: Path, index: Path | None) -> str:
     counted = _counted(ws, camera.id, day)
-    passages = _passages(ws, camera.id, day, counted.model_id)
+    found = _passages(ws, camera.id, day, counted.model_id)
+    passages = found or []
     cover = coverage.of_day(camera, day, daily.clip_rows(ws, camera.id, day))
     stays = [_stay(p) for p in passages]
     return parts.render(
@@ -133,6 +134,7 @@ def _page(ws: Workspace, camera: Camera, day: dt.date, path: Path, index: Path |
             for g in cover.gaps
         ],
         passages=_shown(ws, camera, day, counted.model_id, passages),
+        passages_gone=found is None and any(row["passages_seen"] for row in counted.rows),
         movements=len({z.movement for z in camera.zones}) > 1,
         hours=_day_hours(camera, day),
         quality_words=lambda quality: parts.QUALITY.get(quality, quality),
@@ -180,10 +182,11 @@ def _unpublished_model(ws: Workspace, camera: str, day: dt.date) -> str:
     )
 
 
-def _passages(ws: Workspace, camera: str, day: dt.date, model_id: str) -> list[Row]:
+def _passages(ws: Workspace, camera: str, day: dt.date, model_id: str) -> list[Row] | None:
+    """Return the listed passages in order of entry; None where their file is gone."""
     path = ws.passages(camera, day, model_id)
     if not path.is_file():
-        return []
+        return None
     rows = store.read_table(path, schemas.PASSAGES).to_pylist()
     return sorted(rows, key=lambda p: (p["entered_at"], p["zone"]))
 
@@ -191,7 +194,7 @@ def _passages(ws: Workspace, camera: str, day: dt.date, model_id: str) -> list[R
 def _ledgers(ws: Workspace, camera: str, day: dt.date, counted: Counted) -> list[Row]:
     """Return, per movement, the row and its lines from passages to the count."""
     path = ws.counts(camera, day, counted.model_id).with_suffix(".json")
-    told = store.read_json(path).get("arithmetic", {}) if path.is_file() else {}
+    told = store.read_object(path).get("arithmetic", {}) if path.is_file() else {}
     return [
         {"row": row, "lines": ledger(told.get(row["movement"], []), row["truck_count"])}
         for row in counted.rows

@@ -134,6 +134,10 @@ def test_what_is_missing_or_damaged_is_said(tmp_path):
     (tmp_path / "t.json").write_bytes(b"{")
     with pytest.raises(StoreError, match="is not JSON"):
         store.read_json(tmp_path / "t.json")
+    for content in (b"[]", b"null", b'"truck"'):
+        (tmp_path / "t.json").write_bytes(content)
+        with pytest.raises(StoreError, match=r"t\.json holds no JSON object"):
+            store.read_object(tmp_path / "t.json")
     (tmp_path / "t.json").write_bytes(b"\xff\xfe")
     with pytest.raises(StoreError, match="is not JSON"):
         store.read_json(tmp_path / "t.json")

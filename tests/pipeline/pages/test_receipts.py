@@ -92,6 +92,14 @@ def test_a_dark_day_is_explained_without_a_count(shown: SimpleNamespace) -> None
     assert "truck_count by none no count" in text
 
 
+def test_passages_whose_file_is_gone_are_not_none_found(shown: SimpleNamespace) -> None:
+    shown.ws.passages("north", shown.days[0], shown.model).unlink()
+    text = words(written(shown))
+    assert "Their file is gone from the workspace; truck-counter count makes it anew." in text
+    assert "passages found" not in text
+    assert "None was found" not in text
+
+
 def test_unpublished_counts_are_explained_as_such(shown: SimpleNamespace) -> None:
     ws, day = shown.ws, dt.date(2026, 3, 9)
     row = {k: v for k, v in shown.count_row("north", day).items() if k in schemas.COUNTS.names}
