@@ -169,7 +169,7 @@ def _of_files(
     rows = [
         row
         for row in store.read_table(hourly, schemas.HOURLY).to_pylist()
-        if row["movement"] == movement
+        if row["movement"] == movement and row["coverage"] is not None
     ]
     total = sum(row["truck_count"] or 0.0 for row in rows)
     if not rows or rows[0]["truck_count"] is None:
@@ -197,6 +197,6 @@ def _correction(ws: Workspace, camera: str, day: dt.date, model_id: str, movemen
     from pipeline.counting import audit
 
     path = ws.counts(camera, day, model_id).with_suffix(".json")
-    told = store.read_json(path)["arithmetic"].get(movement, []) if path.is_file() else []
+    told = store.read_object(path)["arithmetic"].get(movement, []) if path.is_file() else []
     added = (value for label, value in told if value and label.startswith(audit.CORRECTED))
     return float(sum(added))

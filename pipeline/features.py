@@ -210,7 +210,9 @@ def _take(
     for row in changes:
         state.publish_change(row)
     local = pc.hour(hourly["hour_start_at"].cast(pa.timestamp("us", tz=site.timezone)))
-    columns = hourly.select(["camera_id", "date", "hour_start_at", "truck_count", "as_of"])
+    columns = hourly.select(
+        ["camera_id", "date", "hour_start_at", "truck_count", "coverage", "as_of"]
+    )
     for row in columns.append_column("local_hour", local).to_pylist():
         state.publish_hour(row)
 

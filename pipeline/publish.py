@@ -207,9 +207,15 @@ def _collect(
 
 
 def _add_up(daily: pa.Table, hourly: pa.Table) -> bool:
-    """Tell whether hours are those of the day: each movement's sum is its count, null with null."""
+    """Tell whether hours are those of the day: each movement's sum is its count, null with null.
+
+    Hours outside the schedule, which have no coverage, are no part of it.
+    """
+    import pyarrow.compute as pc
+
     sums: dict[str, float | None] = {}
-    for row in hourly.select(["movement", "truck_count"]).to_pylist():
+    scheduled = hourly.filter(pc.is_valid(hourly["coverage"]))
+    for row in scheduled.select(["movement", "truck_count"]).to_pylist():
         before, count = sums.get(row["movement"], 0.0), row["truck_count"]
         sums[row["movement"]] = None if before is None or count is None else before + count
     for row in daily.select(["movement", "truck_count"]).to_pylist():
@@ -405,7 +411,7 @@ def _reason(ws: Workspace, row: Row) -> str:
 def _campaigns(ws: Workspace, model_id: str) -> list[str]:
     """Return the campaigns whose labels a model learned from; none where its card tells none."""
     path = ws.model(model_id) / "card.json"
-    return sorted(store.read_json(path).get("campaigns") or ()) if path.is_file() else []
+    return sorted(store.read_object(path).get("campaigns") or ()) if path.is_file() else []
 
 
 def _refresh(ws: Workspace, known: Sequence[dt.datetime]) -> None:

@@ -201,7 +201,12 @@ DAILY = _schema(
 
 _HOUR = [
     _field("hour_start_at", INSTANT, "start of the local hour"),
-    _field("truck_count", pa.float64(), "truck passages; the hours add to the day", null=True),
+    _field(
+        "truck_count",
+        pa.float64(),
+        "truck passages; the hours add to the day; null outside the schedule",
+        null=True,
+    ),
     _field("truck_count_lo", pa.float64(), "lower end of the 95% interval", null=True),
     _field("truck_count_hi", pa.float64(), "upper end of the 95% interval", null=True),
     _field("exposure_s", pa.float64(), "seconds observed within the schedule"),
@@ -262,7 +267,12 @@ FEATURES = _schema(
         ),
         _field("robust_z", pa.float64(), "level against the 60 session days before", null=True),
         _field("adjusted_level", pa.float64(), "level less its day-of-week effect", null=True),
-        _field("night_share", pa.float64(), "share of that day's trucks 22:00-06:00", null=True),
+        _field(
+            "night_share",
+            pa.float64(),
+            "share of that day's trucks 22:00-06:00; null where no night is scheduled",
+            null=True,
+        ),
         _field("coverage", pa.float64(), "mean coverage of the site's cameras", null=True),
         _field("cameras", pa.int64(), "cameras added up"),
         _field("staleness_days", pa.int64(), "calendar days from date to session", null=True),

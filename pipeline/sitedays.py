@@ -102,9 +102,11 @@ class KnownSite:
 
     def publish_hour(self, row: Row) -> None:
         """Take one published row of ``schemas.HOURLY_PUBLISHED`` with its ``local_hour``."""
-        night = row["local_hour"] in NIGHT_HOURS
-        hour = (_number(row["truck_count"]), night)
-        self.hours[self._place(row)][row["hour_start_at"]] = hour
+        hours, at = self.hours[self._place(row)], row["hour_start_at"]
+        if row["coverage"] is None:  # outside the schedule, perhaps since lately
+            hours.pop(at, None)
+        else:
+            hours[at] = _number(row["truck_count"]), row["local_hour"] in NIGHT_HOURS
         self._heard(row)
 
     def publish_change(self, row: Row) -> None:
@@ -208,14 +210,19 @@ class KnownSite:
         return max(found, key=_ORDER.index, default=_ORDER[-1])
 
     def night_share(self, day: int) -> float:
-        """Return the share of a day's trucks between 22:00 and 06:00 local; NaN if not known."""
+        """Return the share of a day's trucks between 22:00 and 06:00 local.
+
+        It is of the hours that cameras were scheduled for; NaN where none was at night, or where
+        one is not known.
+        """
         hours = [
             hour
             for camera in range(len(self.cameras))
             for hour in self.hours.get((camera, day), {}).values()
         ]
         trucks = sum(n for n, _ in hours)
-        return sum(n for n, night in hours if night) / trucks if hours and trucks > 0 else np.nan
+        at_night = [n for n, night in hours if night]
+        return sum(at_night) / trucks if at_night and trucks > 0 else np.nan
 
 
 def _number(value: float | None) -> float:

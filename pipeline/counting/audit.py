@@ -112,7 +112,10 @@ def _hourly(count: MovementCount, value: float, variance: float) -> tuple[HourCo
     """Scale the hours to the corrected day; each hour's variance is its share of the day's."""
     rows = []
     for hour in count.hourly:
-        share = (hour.truck_count or 0.0) / count.truck_count if count.truck_count else 0.0
+        if hour.truck_count is None:  # outside the schedule
+            rows.append(hour)
+            continue
+        share = hour.truck_count / count.truck_count if count.truck_count else 0.0
         trucks = share * value
         lo, hi = truck_interval(trucks, variance * share, 0.0)
         rows.append(replace(hour, truck_count=trucks, lo=min(lo, trucks), hi=max(hi, trucks)))

@@ -237,15 +237,20 @@ def _hourly(
     wanted: Sequence[Span],
     params: CountParams,
 ) -> tuple[HourCount, ...]:
-    """Hours that add up to the day; each hour's variance is its share of the day's."""
+    """Hours that add up to the day; each hour's variance is its share of the day's.
+
+    An hour of which nothing is scheduled has no count: nobody looks then.
+    """
     seen_s, wanted_s = by_hour(held, hours), by_hour(wanted, hours)
+    looked = wanted_s > 0
+    trucks = np.where(looked, trucks, 0.0)  # the first cell may begin a moment before its hour
     sum_all = float(trucks.sum())
     rows = []
     for k, (start, end) in enumerate(hours):
-        if value is None:
+        if value is None or not looked[k]:
             rows.append(HourCount(start, end, None, None, None, seen_s[k], wanted_s[k]))
             continue
-        share = trucks[k] / sum_all if sum_all > 0 else 1 / len(hours)
+        share = trucks[k] / sum_all if sum_all > 0 else 1 / np.count_nonzero(looked)
         count = value * share
         lo, hi = truck_interval(count, variance * share, 0.0, params.level)
         rows.append(

@@ -216,7 +216,10 @@ class Count:
 
 @dataclass(frozen=True)
 class HourCount:
-    """One local hour of one movement; the hours add up to the day."""
+    """One local hour of one movement; the hours add up to the day.
+
+    ``truck_count`` is None where the day has none, and where nothing of the hour is scheduled.
+    """
 
     start_s: float
     end_s: float

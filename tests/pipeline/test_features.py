@@ -369,6 +369,21 @@ def test_nights_are_counted_in_local_hours(ws, registry):
     assert feature_rows(ws, registry)[0]["night_share"] == pytest.approx(0.25)
 
 
+def test_no_share_of_nights_where_no_night_is_scheduled(ws, registry):
+    """Filmed at noon only: 0 would say that no truck comes at night."""
+    at = _morning_after(MONDAY)
+    _publish(ws, at, [_row(MONDAY, 40.0)], night=0.0)
+    assert feature_rows(ws, registry)[0]["night_share"] == 0.0
+    series, later = vintages.HOURLY, at + dt.timedelta(hours=1)
+    night = {**_hours(_row(MONDAY, 40.0), 0.0)[0], "truck_count": None, "coverage": None}
+    hours = store.table_of([{**night, "as_of": later}], series.schema)
+    store.write_table(series.vintage(ws, later), hours, series.schema)
+    daily = vintages.DAILY
+    store.write_table(daily.vintage(ws, later), daily.schema.empty_table(), daily.schema)
+    (row,) = feature_rows(ws, registry)
+    assert (row["night_share"], row["level"]) == (None, 40.0)
+
+
 def test_movements_are_not_added(ws, registry, camera_entry):
     rows = [_row(MONDAY, 40.0), _row(MONDAY, 30.0, movement="in")]
     _publish(ws, _morning_after(MONDAY), rows)

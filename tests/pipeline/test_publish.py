@@ -141,6 +141,18 @@ def test_hours_of_one_counting_and_a_day_of_another_are_not_published(counted, c
     assert read_hourly_counts(counted.ws.root)["truck_count"].sum() == pytest.approx(48.0)
 
 
+def test_hours_outside_the_schedule_are_no_part_of_the_sum(counted):
+    counted.count(NEXT, 48)
+    path = counted.ws.counts_hourly("north-gate", dt.date.fromisoformat(NEXT), "m1")
+    rows = store.read_table(path, schemas.HOURLY).to_pylist()
+    for k, row in enumerate(rows):  # 24 hours of 2 trucks become 12 of 4
+        row |= {"truck_count": 4.0} if k >= 12 else {"truck_count": None, "coverage": None}
+    store.write_table(path, store.table_of(rows, schemas.HOURLY), schemas.HOURLY)
+    counted.publish(T1)
+    hours = read_hourly_counts(counted.ws.root)["truck_count"]
+    assert (hours.isna().sum(), hours.sum()) == (12, 48.0)
+
+
 def test_only_what_differs_is_published_again_and_history_stays(counted):
     counted.count(DAY, 40)
     counted.count(NEXT, 44)

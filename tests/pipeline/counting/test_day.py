@@ -115,6 +115,22 @@ def test_hours_add_up_to_the_day(count: int) -> None:
     assert sum(parts) == pytest.approx(row.truck_count, abs=0.5)
 
 
+def test_an_hour_that_is_not_scheduled_has_no_count_and_not_zero() -> None:
+    # Filmed from 6:00 to 8:00 in one frame a second; the first truck is there from the first
+    # frame on, whose cell begins half a second before 6:00.
+    positive = np.zeros(7200, dtype=bool)
+    for start in (0, 1000, 3000, 5000):
+        positive[start : start + 5] = True
+    filmed = [(6 * 3600.0, 8 * 3600.0)]
+    scores = zone(positive, 1.0, start=6 * 3600.0 - 0.5)
+    (row,) = count_day([scores], filmed, filmed, hours(), JUDGE).movements
+    assert row.truck_count is not None
+    counts = [hour.truck_count for hour in row.hourly]
+    assert [k for k, count in enumerate(counts) if count is not None] == [6, 7]
+    assert sum(count or 0.0 for count in counts) == pytest.approx(row.truck_count)
+    assert [hour.lo is None for hour in row.hourly] == [count is None for count in counts]
+
+
 def test_below_the_floor_is_insufficient() -> None:
     positive = np.zeros(400, dtype=bool)
     positive[100:105] = True
