@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline import localtime, schemas, store
 from pipeline.cameras import Registry, parse
+from pipeline.exposure import intersection
 from pipeline.publish import Publication, publish
 from pipeline.store import Workspace
 
@@ -137,7 +138,7 @@ class CountedWorkspace:
         exposure_s: float = 86400.0,
         label_set_id: str = "l1",
     ) -> None:
-        """Write one camera-day: the same count for each movement, spread evenly over the hours."""
+        """Write one camera-day: the same count for each movement, even over the scheduled hours."""
         date = dt.date.fromisoformat(day)
         movements = (movement,) if isinstance(movement, str) else movement
         zone = self.registry.camera(camera, date)
@@ -149,7 +150,10 @@ class CountedWorkspace:
             "site": zone.site,
             "model_id": model_id,
         }
-        share = None if trucks is None else trucks / len(hours)
+        scheduled = [
+            bool(intersection([span], localtime.scheduled_spans(zone, date))) for span in hours
+        ]
+        share = None if trucks is None else trucks / sum(scheduled)
         daily, hourly = [], []
         for name in movements:
             daily.append(
@@ -170,13 +174,13 @@ class CountedWorkspace:
             hourly += [
                 {
                     **key,
-                    **_counted(share),
+                    **_counted(share if filmed else None),
                     "movement": name,
                     "hour_start_at": dt.datetime.fromtimestamp(first, dt.UTC),
-                    "exposure_s": exposure_s / len(hours),
-                    "coverage": exposure_s / (end - start),
+                    "exposure_s": exposure_s / len(hours) if filmed else 0.0,
+                    "coverage": exposure_s / (end - start) if filmed else None,
                 }
-                for first, _ in hours
+                for (first, _), filmed in zip(hours, scheduled, strict=True)
             ]
         for path, rows, schema in (
             (self.ws.counts_hourly(camera, date, model_id), hourly, schemas.HOURLY),

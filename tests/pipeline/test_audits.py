@@ -118,6 +118,16 @@ def test_earlier_days_enter_as_they_were_before_their_own_audit(counted) -> None
     assert found.truck_count == pytest.approx(24 * 39 / 25)
 
 
+def test_earlier_days_count_though_their_nights_were_not_filmed(counted, camera_entry) -> None:
+    """The day before: 48 from 06:00 to 22:00, so 3 an hour and a quarter in each window."""
+    counted.registry = parse({"camera": [camera_entry(schedule=[["06:00", "22:00"]])]})
+    counted.count("2026-02-02", 48.0)
+    annotate(counted, [window(k, 0.5, days=-1) for k in range(12)])
+    annotate(counted, [window(k, 3) for k in range(12)], "more")
+    # people 12 · 0.5 + 36 = 42; the model 12 · 0.25 + 24 = 27 (an hour of exposure each)
+    assert debiased(counted, result()).truck_count == pytest.approx(24 * 42 / 27)
+
+
 def test_lineage_names_the_windows(counted) -> None:
     counted.count("2026-02-03", 24.0)
     path = counted.ws.counts("north-gate", DAY, "m1")

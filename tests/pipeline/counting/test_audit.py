@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,14 @@ def test_a_corrected_count_adds_up_and_says_so() -> None:
     assert audited(day(method="occupancy"), windows([2.0] * 20, [2.0] * 20)).method == (
         "occupancy+audit"
     )
+
+
+def test_an_hour_outside_the_schedule_stays_without_a_count() -> None:
+    dark = HourCount(7200.0, 10800.0, None, None, None, 0.0, 0.0)
+    given = replace(day(), hourly=(*day().hourly, dark))
+    found = audited(given, windows([2.0] * 20, [3.0] * 10 + [2.0] * 10))
+    assert [h.truck_count for h in found.hourly[:2]] == pytest.approx([12.5, 37.5])
+    assert found.hourly[2] == dark
 
 
 def test_unseen_time_keeps_its_share_of_the_interval() -> None:

@@ -131,6 +131,25 @@ def test_an_hour_that_is_not_scheduled_has_no_count_and_not_zero() -> None:
     assert [hour.lo is None for hour in row.hourly] == [count is None for count in counts]
 
 
+@pytest.mark.parametrize("trucks", [(600, 1200, 4200), ()])
+def test_an_hour_of_which_nothing_is_scheduled_has_no_count(trucks: tuple[int, ...]) -> None:
+    """Filmed from 01:00 to 02:30: two trucks in the first hour, one in the half hour after."""
+    positive = np.zeros(5400, dtype=bool)
+    for start in trucks:
+        positive[start : start + 4] = True
+    filmed = [(3600.0, 9000.0)]
+    known = CountParams(dwell={"exit": Dwell(4.0, 0.35, 0.05)})
+    scores = zone(positive, 1.0, start=3600.0)
+    (row,) = count_day([scores], filmed, filmed, hours(4), JUDGE, known).movements
+    counts = [hour.truck_count for hour in row.hourly]
+    assert (counts[0], counts[3]) == (None, None)
+    assert counts[1:3] == pytest.approx([2.0, 1.0] if trucks else [0.0, 0.0], abs=0.01)
+    assert [(h.lo is None, h.scheduled_s) for h in row.hourly] == [
+        (True, 0.0), (False, 3600.0), (False, 1800.0), (True, 0.0),
+    ]  # fmt: skip
+    assert row.truck_count == pytest.approx(len(trucks), abs=0.01)
+
+
 def test_below_the_floor_is_insufficient() -> None:
     positive = np.zeros(400, dtype=bool)
     positive[100:105] = True
