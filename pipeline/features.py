@@ -18,6 +18,7 @@ import datetime as dt
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,7 +94,7 @@ def feature_rows(ws: Workspace, registry: Registry, movement: str | None = None)
     told = [
         _Told(*(_read(series, ws, i) for series in (DAILY, HOURLY, MODEL_CHANGES))) for i in known
     ]
-    rows = [row for site in sites for row in _site_rows(site, known, told)]
+    rows = [row for site in sites for row in _site_rows(site, registry, known, told)]
     if not rows:
         wanted = ", ".join(f"{site.name} ({site.movement})" for site in sites)
         raise NotFoundError(
@@ -139,7 +140,9 @@ def _movement(cameras: Sequence[Camera]) -> str:
     return next((m for m in ("out", "all") if m in found), min(found))
 
 
-def _site_rows(site: Site, known: Sequence[dt.datetime], told: Sequence[_Told]) -> Iterator[Row]:
+def _site_rows(
+    site: Site, registry: Registry, known: Sequence[dt.datetime], told: Sequence[_Told]
+) -> Iterator[Row]:
     """Replay the publications of one site and yield its row at each session's open."""
     own = [_of_site(one.daily, site) for one in told]
     cameras = {camera for table in own for camera in table["camera_id"].to_pylist()}
@@ -156,7 +159,8 @@ def _site_rows(site: Site, known: Sequence[dt.datetime], told: Sequence[_Told]) 
     if not cameras:
         return
     dates = [row["date"].date() for rows in daily for row in rows]
-    state = KnownSite(cameras, min(dates), max(dates))
+    aimed = {camera: _aimed_anew(registry, camera) for camera in cameras}
+    state = KnownSite(cameras, min(dates), max(dates), aimed)
     calendar = sessions(site.exchange, min(dates), known[published[-1]].date())
     open_days = np.array([state.first + dt.timedelta(i) in calendar for i in _days(state)])
     taken = 0
@@ -171,6 +175,15 @@ def _site_rows(site: Site, known: Sequence[dt.datetime], told: Sequence[_Told]) 
             yield {**_row(site, session, opens_at, state), **row, "staleness_days": stale}
         if before > published[-1]:
             return
+
+
+def _aimed_anew(registry: Registry, camera: str) -> list[dt.date]:
+    """Return the local days from which the camera has other zones than before, in order.
+
+    An entry for another address of its footage alone is no other view.
+    """
+    entries = sorted(registry.entries_of(camera), key=lambda entry: entry.valid_from)
+    return [later.valid_from for before, later in pairwise(entries) if before.zones != later.zones]
 
 
 def _days(state: KnownSite) -> range:

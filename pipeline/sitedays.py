@@ -6,7 +6,7 @@ a count: a dark camera makes the site's day unknown, not smaller.
 
 Days are compared on one basis (:meth:`KnownSite.on_basis_of`): those cameras and models that
 counted the later of them. A gate that gets a camera has no more trucks than before, nor has a road
-whose camera gets a better model.
+whose camera gets a better model. A camera aimed anew sees another road.
 
 Cameras counted by one model share its errors, so within a model the distances to the interval's
 ends add up (full covariance, the cautious end); those of different models add in quadrature.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,14 +55,27 @@ class SiteTotals:
 
 
 class KnownSite:
-    """What has been published of one site and movement so far; rows go in by ``as_of``."""
+    """What has been published of one site and movement so far; rows go in by ``as_of``.
 
-    def __init__(self, cameras: Iterable[str], first: dt.date, last: dt.date) -> None:
+    ``aimed`` holds, by camera and in order, the local days from which it has other zones.
+    """
+
+    def __init__(
+        self,
+        cameras: Iterable[str],
+        first: dt.date,
+        last: dt.date,
+        aimed: Mapping[str, Sequence[dt.date]] | None = None,
+    ) -> None:
         self.cameras = {camera: i for i, camera in enumerate(sorted(cameras))}
         self.first, days = first, (last - first).days + 1
         shape = (len(self.cameras), days)
         self.count, self.lo, self.hi, self.coverage = (np.full(shape, np.nan) for _ in range(4))
         self.model = np.full(shape, -1)
+        self.aim = np.zeros(shape, dtype=np.int64)
+        for camera, days_anew in (aimed or {}).items():
+            for day in days_anew:
+                self.aim[self.cameras[camera], max((day - first).days, 0) :] += 1
         self.models: dict[str, int] = {}
         self.rows: dict[tuple[int, int], Row] = {}
         self.hours: dict[tuple[int, int], dict[dt.datetime, tuple[float, bool]]]
@@ -153,7 +166,8 @@ class KnownSite:
         """Add up the cameras of that day only, all days as if counted by that day's models.
 
         Counts of another model are multiplied by the factor published with the change, the ends of
-        intervals by its ends; where it has none, the days can't be compared and are not known.
+        intervals by its ends; where it has none, the days can't be compared and are not known. Nor
+        can those of a camera that had other zones.
         """
         needed = np.repeat(self.active()[:, day : day + 1], self.count.shape[1], axis=1)
         scale = np.ones((3, *self.count.shape))
@@ -161,6 +175,7 @@ class KnownSite:
             for model in np.unique(self.model[camera]):
                 by = self._factor(camera, model, self.model[camera, day])
                 scale[:, camera, self.model[camera] == model] = by[:, None]
+            scale[:, camera, self.aim[camera] != self.aim[camera, day]] = np.nan
         return self._added(needed, scale)
 
     def _factor(self, camera: int, old: int, new: int) -> Floats:

@@ -18,6 +18,7 @@ from pipeline.features import adjusted_level, feature_rows, robust_z, write_feat
 from pipeline.sitedays import KnownSite
 from pipeline.store import Workspace
 
+CORNER = [[0, 0], [0.5, 0], [0.5, 0.5]]
 MONDAY = dt.date(2026, 1, 5)
 
 
@@ -225,6 +226,29 @@ def test_a_camera_that_is_always_late_is_waited_for():
     total = site.totals().total
     assert total[:22].tolist() == [200.0] * 22
     assert np.isnan(total[22:]).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "second_day", "fifth_day"),
+    [
+        # Three of five days are needed for one mean, ten of twenty for the other.
+        ({"zones": [{"name": "exit", "movement": "out", "polygon": CORNER}]}, None, (307.0, None)),
+        # (100 + 100 + 100 + 305 + 306) / 5; (500 + 305 + 306 + 307 + 308 + 309) / 10
+        ({"source": "other/*.mp4"}, 182.2, (307.0, 203.5)),
+    ],
+)
+def test_a_camera_aimed_anew_is_not_compared_with_its_old_road(
+    ws, camera_entry, changed, second_day, fifth_day
+):
+    """100 a day for a week; 305, 306, ... in the next, with other zones or just another source."""
+    for i, day in enumerate((0, 1, 2, 3, 4, 7, 8, 9, 10, 11)):
+        date = MONDAY + dt.timedelta(days=day)
+        _publish(ws, _morning_after(date), [_row(date, 100.0 if i < 5 else 300.0 + i)])
+    later = {**camera_entry("a"), "valid_from": MONDAY + dt.timedelta(days=7), **changed}
+    rows = feature_rows(ws, parse({"camera": [camera_entry("a"), later]}))
+    assert [row["level"] for row in rows] == [100.0] * 5 + [305.0, 306.0, 307.0, 308.0, 309.0]
+    assert rows[6]["mean_5"] == pytest.approx(second_day)
+    assert (rows[9]["mean_5"], rows[9]["mean_20"]) == fifth_day
 
 
 def test_history_published_in_one_go_does_not_wait_for_a_camera_long_gone():
