@@ -216,7 +216,7 @@ def _take(
     import pyarrow.compute as pc
 
     for row in daily:
-        if _is_of(site, row):
+        if _is_of(site, row) and not vintages.is_withdrawn(row):
             state.publish(row)
         else:
             state.withdraw(row)

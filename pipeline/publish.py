@@ -271,14 +271,18 @@ def _differing(
     """Return the rows that are new or differ from the latest published ones, in order of the key.
 
     Beside each column ``x`` stands what was published as ``was_x``; ``was_published`` is null where
-    nothing was.
+    nothing was, and ``withdrawn`` is true of what is no longer counted.
     """
     import pyarrow as pa
 
     published = vintages.latest(ws, series, known)
-    rows = pa.concat_tables([rows, _withdrawn(series, published, rows, days)])
     key = list(series.key)
     compared = [name for name in rows.column_names if name not in key]
+    gone = _withdrawn(series, published, rows, days)
+    rows = pa.concat_tables(
+        table.append_column("withdrawn", pa.repeat(table is gone, table.num_rows))
+        for table in (rows, gone)
+    )
     old = published.select([*key, *compared])
     old = old.rename_columns([*key, *(f"was_{name}" for name in compared)])
     old = old.append_column("was_published", pa.array([True] * old.num_rows, pa.bool_()))
@@ -391,7 +395,7 @@ def _reason(ws: Workspace, row: Row) -> str:
     if row["was_published"] is None:
         return "first"
     reasons: list[str] = []
-    if row["method"] == "none" != row["was_method"] and not row["frames_scored"]:
+    if row["withdrawn"]:
         reasons.append("withdrawn")
     elif row["label_set_id"] != row["was_label_set_id"]:
         campaigns = _campaigns(ws, row["model_id"])

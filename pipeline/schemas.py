@@ -270,7 +270,7 @@ FEATURES = _schema(
         _field(
             "night_share",
             pa.float64(),
-            "share of that day's trucks 22:00-06:00; null where no night is scheduled",
+            "share of that day's trucks 22:00-06:00, at the cameras that film then",
             null=True,
         ),
         _field("coverage", pa.float64(), "mean coverage of the site's cameras", null=True),

@@ -100,7 +100,7 @@ class KnownSite:
         self._heard(row)
 
     def withdraw(self, row: Row) -> None:
-        """Take out a camera-day that has been published anew for another site."""
+        """Take out a camera-day that has been published anew for another site or movement."""
         at = self._place(row)
         if self.rows.pop(at, None) is not None:
             for values in (self.count, self.lo, self.hi, self.coverage):
@@ -114,12 +114,17 @@ class KnownSite:
                 self.newest[at[0]] = max(left)
 
     def publish_hour(self, row: Row) -> None:
-        """Take one published row of ``schemas.HOURLY_PUBLISHED`` with its ``local_hour``."""
-        hours, at = self.hours[self._place(row)], row["hour_start_at"]
-        if row["coverage"] is None:  # outside the schedule, perhaps since lately
-            hours.pop(at, None)
-        else:
-            hours[at] = _number(row["truck_count"]), row["local_hour"] in NIGHT_HOURS
+        """Take one published row of ``schemas.HOURLY_PUBLISHED`` with its ``local_hour``.
+
+        An hour outside the schedule, which has no coverage, tells nothing of its trucks; nor does
+        one of a day that was taken out.
+        """
+        at = self._place(row)
+        hours = self.hours[at]
+        hours.pop(row["hour_start_at"], None)
+        if row["coverage"] is not None and at in self.rows:
+            night = row["local_hour"] in NIGHT_HOURS
+            hours[row["hour_start_at"]] = _number(row["truck_count"]), night
         self._heard(row)
 
     def publish_change(self, row: Row) -> None:
@@ -225,19 +230,14 @@ class KnownSite:
         return max(found, key=_ORDER.index, default=_ORDER[-1])
 
     def night_share(self, day: int) -> float:
-        """Return the share of a day's trucks between 22:00 and 06:00 local.
+        """Return the share of a day's trucks between 22:00 and 06:00 local; NaN if not known.
 
-        It is of the hours that cameras were scheduled for; NaN where none was at night, or where
-        one is not known.
+        A camera that has none of those hours in its schedule tells nothing of them: it is left out.
         """
-        hours = [
-            hour
-            for camera in range(len(self.cameras))
-            for hour in self.hours.get((camera, day), {}).values()
-        ]
+        by_camera = [self.hours.get((c, day), {}).values() for c in self.cameras.values()]
+        hours = [hour for own in by_camera if any(night for _, night in own) for hour in own]
         trucks = sum(n for n, _ in hours)
-        at_night = [n for n, night in hours if night]
-        return sum(at_night) / trucks if at_night and trucks > 0 else np.nan
+        return sum(n for n, night in hours if night) / trucks if trucks > 0 else np.nan
 
 
 def _number(value: float | None) -> float:

@@ -301,11 +301,12 @@ def still_counted(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     left of a day it stays: the day has no count.
     """
     rows = list(rows)
-    standing = {(r["camera_id"], r["date"]) for r in rows if not _is_withdrawn(r)}
-    return [r for r in rows if not (_is_withdrawn(r) and (r["camera_id"], r["date"]) in standing)]
+    standing = {(r["camera_id"], r["date"]) for r in rows if not is_withdrawn(r)}
+    return [r for r in rows if not (is_withdrawn(r) and (r["camera_id"], r["date"]) in standing)]
 
 
-def _is_withdrawn(row: dict[str, Any]) -> bool:
+def is_withdrawn(row: dict[str, Any]) -> bool:
+    """Tell whether a published row says that its movement is no longer counted on that day."""
     return row["truck_count"] is None and str(row["revision_reason"]).startswith("withdrawn")
 
 

@@ -353,6 +353,27 @@ def test_a_camera_day_published_for_another_site_is_no_longer_this_ones(ws, came
     assert rows == [("dc-14", 6, 100.0), ("dc-14", 7, 40.0), ("dc-15", 7, 60.0)]
 
 
+@pytest.mark.parametrize(
+    ("recount", "known"),
+    [
+        ({"trucks": 40.0, "movement": "exit"}, (60.0, 1, 8 / 24)),  # evenly over 24 hours
+        ({"trucks": None, "exposure_s": 0.0}, (None, 0, None)),  # its footage is gone
+    ],
+)
+def test_a_movement_that_is_renamed_is_not_missing_as_lost_footage_is(
+    counted_workspace, registry, tmp_path, recount, known
+):
+    counted = counted_workspace(tmp_path, registry)
+    for camera, trucks in (("a", 40.0), ("b", 60.0)):
+        counted.count(str(MONDAY), trucks, camera)
+    counted.publish(str(_morning_after(MONDAY)))
+    counted.count(str(MONDAY), camera="a", **recount)
+    counted.publish(str(_morning_after(MONDAY + dt.timedelta(days=1))))
+    rows = feature_rows(counted.ws, registry, movement="out")
+    told = [(r["level"], r["cameras"], r["night_share"]) for r in rows]
+    assert told == [(100.0, 2, pytest.approx(8 / 24)), pytest.approx(known)]
+
+
 def test_a_site_that_its_camera_has_left_keeps_its_rows_and_gets_no_more(ws, camera_entry):
     moved = {**camera_entry("a"), "site": "dc-15", "valid_from": MONDAY + dt.timedelta(days=1)}
     registry = parse({"camera": [camera_entry("a"), moved]})
@@ -393,19 +414,30 @@ def test_nights_are_counted_in_local_hours(ws, registry):
     assert feature_rows(ws, registry)[0]["night_share"] == pytest.approx(0.25)
 
 
-def test_no_share_of_nights_where_no_night_is_scheduled(ws, registry):
-    """Filmed at noon only: 0 would say that no truck comes at night."""
+def _share_of_nights(ws: Workspace, registry, rows: list[dict], unfilmed: str) -> float | None:
+    """Publish rows with 10 trucks at 03:00 each; ``unfilmed`` cameras' nights aren't scheduled."""
     at = _morning_after(MONDAY)
-    _publish(ws, at, [_row(MONDAY, 40.0)], night=0.0)
-    assert feature_rows(ws, registry)[0]["night_share"] == 0.0
-    series, later = vintages.HOURLY, at + dt.timedelta(hours=1)
-    night = {**_hours(_row(MONDAY, 40.0), 0.0)[0], "truck_count": None, "coverage": None}
-    hours = store.table_of([{**night, "as_of": later}], series.schema)
-    store.write_table(series.vintage(ws, later), hours, series.schema)
-    daily = vintages.DAILY
-    store.write_table(daily.vintage(ws, later), daily.schema.empty_table(), daily.schema)
-    (row,) = feature_rows(ws, registry)
-    assert (row["night_share"], row["level"]) == (None, 40.0)
+    hours = [hour for row in rows for hour in _hours(row, 10.0)]
+    for hour in hours:
+        if hour["camera_id"] in unfilmed and hour["hour_start_at"].hour == 9:
+            hour |= {"truck_count": None, "coverage": None}
+    for series, published in ((vintages.HOURLY, hours), (vintages.DAILY, rows)):
+        table = store.table_of([{**r, "as_of": at} for r in published], series.schema)
+        store.write_table(series.vintage(ws, at), table, series.schema)
+    return feature_rows(ws, registry)[0]["night_share"]
+
+
+@pytest.mark.parametrize(
+    ("unfilmed", "share"),
+    [
+        ("", (10 + 10) / (40 + 60)),
+        ("b", 10 / 40),  # b tells nothing of nights: the share is a's
+        ("ab", None),
+    ],
+)
+def test_a_night_that_nobody_films_is_no_night_without_trucks(ws, registry, unfilmed, share):
+    rows = [_row(MONDAY, 40.0, "a"), _row(MONDAY, 60.0, "b")]
+    assert _share_of_nights(ws, registry, rows, unfilmed) == share
 
 
 def test_movements_are_not_added(ws, registry, camera_entry):

@@ -238,6 +238,15 @@ def test_a_movement_that_is_no_longer_counted_is_withdrawn_once(counted):
     assert counted.publish(T3).rows == 0
 
 
+def test_a_day_whose_footage_is_gone_is_no_movement_withdrawn(counted):
+    counted.count(DAY, 40)
+    counted.publish(T1)
+    counted.count(DAY, None, exposure_s=0.0)
+    counted.publish(T2)
+    history = revisions(counted.ws, "north-gate", dt.date.fromisoformat(DAY))
+    assert [r["revision_reason"] for r in history] == ["first", "less footage"]
+
+
 def test_days_that_are_not_over_are_left_out(counted, capsys):
     counted.count("2026-03-10", 10)
     counted.count("2026-03-11", 11)
