@@ -124,14 +124,13 @@ def import_counts(ws: Workspace, campaign: str, csv_path: Path) -> int:
     windows = _drawn(ws, campaign)
     if not windows:
         raise NotFoundError(f"no audit windows in {campaign!r}.", "Draw some: --windows 12.")
-    path, held = _folder(ws, campaign) / "counts.parquet", {}
-    for row in _counts(ws, campaign):
-        held[row["window_id"], row["worker"]] = row
-    for row in _read(csv_path, {row["window_id"] for row in windows}):
-        held[row["window_id"], row["worker"]] = row
-    rows = [held[key] for key in sorted(held)]
-    store.write_table(path, store.table_of(rows, counts_schema()), counts_schema())
-    _write_table(ws, campaign, windows, rows)
+    path = _folder(ws, campaign) / "counts.parquet"
+    new = _read(csv_path, {row["window_id"] for row in windows})
+    with store.alone(path.with_name(".counts.lock")):  # two files at once
+        held = {(r["window_id"], r["worker"]): r for r in [*_counts(ws, campaign), *new]}
+        rows = [held[key] for key in sorted(held)]
+        store.write_table(path, store.table_of(rows, counts_schema()), counts_schema())
+        _write_table(ws, campaign, windows, rows)
     return len(rows)
 
 

@@ -159,7 +159,7 @@ def _site_rows(
     if not cameras:
         return
     dates = [row["date"].date() for rows in daily for row in rows]
-    aimed = {camera: _aimed_anew(registry, camera) for camera in cameras}
+    aimed = {camera: _aimed_anew(registry, camera, site.movement) for camera in cameras}
     state = KnownSite(cameras, min(dates), max(dates), aimed)
     calendar = sessions(site.exchange, min(dates), known[published[-1]].date())
     open_days = np.array([state.first + dt.timedelta(i) in calendar for i in _days(state)])
@@ -177,13 +177,18 @@ def _site_rows(
             return
 
 
-def _aimed_anew(registry: Registry, camera: str) -> list[dt.date]:
-    """Return the local days from which the camera has other zones than before, in order.
+def _aimed_anew(registry: Registry, camera: str, movement: str) -> list[dt.date]:
+    """Return the local days from which a movement has other zones than before, in order.
 
-    An entry for another address of its footage alone is no other view.
+    An entry for another address of the footage alone is no other view.
     """
     entries = sorted(registry.entries_of(camera), key=lambda entry: entry.valid_from)
-    return [later.valid_from for before, later in pairwise(entries) if before.zones != later.zones]
+    looked = [{z.polygon for z in entry.zones if z.movement == movement} for entry in entries]
+    return [
+        later.valid_from
+        for later, (before, after) in zip(entries[1:], pairwise(looked), strict=True)
+        if before != after
+    ]
 
 
 def _days(state: KnownSite) -> range:

@@ -132,8 +132,11 @@ def doubted(
     listed, believed, doubt = np.zeros(seen.size), np.zeros(seen.size), 0.0
     every = (*passages, *(replace(one, flags=(*one.flags, "unlikely")) for one in glimpses))
     starts = [start for start, _ in hours]
-    entered = np.searchsorted(starts, [one.entered_s for one in every], side="right") - 1
-    hour = np.clip(entered, 0, seen.size - 1)  # as the chain, which counts entries
+    # As the chain, which counts entries by cells about a frame: the first cell of a window that
+    # opens on the hour begins a moment before it.
+    frame = np.searchsorted(scores.at_s, [one.entered_s for one in every])
+    entered = scores.at_s[np.minimum(frame, scores.at_s.size - 1)]
+    hour = np.clip(np.searchsorted(starts, entered, side="right") - 1, 0, seen.size - 1)
     odds = np.array([log_odds(scores, one, looks) for one in every])
     moves = looks * calibrated.moves(odds / looks)
     n = len(passages)

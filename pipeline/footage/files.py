@@ -25,7 +25,7 @@ UNPLACED_AT = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 NAMED_WITHIN = dt.timedelta(seconds=5)  # how far a recording's name may be from its true start
 
 _LONGEST = dt.timedelta(days=1)  # no clip reaches further
-_UTC = re.compile(r"%[HMSfX]Z(?![a-z])")
+_UTC = re.compile(r"%[HMSfX]Z(?![A-Za-z0-9])")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def clip_start(stem: str, camera: Camera) -> dt.datetime | None:
 def says_utc(pattern: str) -> bool:
     """Tell whether a ``clip_start`` without ``%z`` has a literal ``Z`` for UTC.
 
-    >>> says_utc("%Y%m%dT%H%M%SZ_gate"), says_utc("%Y%m%dT%H%M%S_Zoo")
+    >>> says_utc("%Y%m%dT%H%M%SZ_gate"), says_utc("%Y%m%dT%H%M%SZ1")
     (True, False)
     """
     return pattern.endswith("Z") or _UTC.search(pattern) is not None

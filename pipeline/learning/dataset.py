@@ -183,8 +183,12 @@ def _label_rows(labels_csv: Path) -> dict[str, tuple[str, str]]:
             reader = csv.DictReader(handle)
             header = [name.strip().lower() for name in reader.fieldnames or []]
             reader.fieldnames = header
-            for column in ("file", "label"):
-                if column not in header:
+            for column in ("file", "label", "group"):
+                if header.count(column) > 1:
+                    raise InputError(
+                        f"{labels_csv} has the column {column!r} twice.", "Keep one of the two."
+                    )
+                if column != "group" and column not in header:
                     raise InputError(
                         f"{labels_csv} has no column {column!r} (it has: {', '.join(header)}).",
                         "Its first line must name the columns: file,label[,group].",

@@ -87,12 +87,12 @@ def train_campaigns(
 
 def _by_labels_alone(options: TrainOptions) -> TrainOptions:
     """Do without unlabelled instants, unless they were asked for."""
-    if options.self_training:
-        raise InputError(
-            f"self_training is {options.self_training}, but no footage of the labelled days is at "
-            "hand.",
-            "Leave out --self-training, or ingest that footage.",
-        )
+    for name in ("self_training", "finish"):
+        if given := getattr(options, name):
+            raise InputError(
+                f"{name} is {given}, but no footage of the labelled days is at hand.",
+                f"Leave out --{name.replace('_', '-')}, or ingest that footage.",
+            )
     return replace(options, self_training=0)
 
 

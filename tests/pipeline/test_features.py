@@ -19,6 +19,7 @@ from pipeline.sitedays import KnownSite
 from pipeline.store import Workspace
 
 CORNER = [[0, 0], [0.5, 0], [0.5, 0.5]]
+SQUARE = [[0.1, 0.4], [0.9, 0.4], [0.9, 0.8], [0.1, 0.8]]  # as conftest has it
 MONDAY = dt.date(2026, 1, 5)
 
 
@@ -235,6 +236,17 @@ def test_a_camera_that_is_always_late_is_waited_for():
         ({"zones": [{"name": "exit", "movement": "out", "polygon": CORNER}]}, None, (307.0, None)),
         # (100 + 100 + 100 + 305 + 306) / 5; (500 + 305 + 306 + 307 + 308 + 309) / 10
         ({"source": "other/*.mp4"}, 182.2, (307.0, 203.5)),
+        # Nor is a second movement another look at the first.
+        (
+            {
+                "zones": [
+                    {"name": "entry", "movement": "in", "polygon": CORNER},
+                    {"name": "exit", "movement": "out", "polygon": SQUARE},
+                ]
+            },
+            182.2,
+            (307.0, 203.5),
+        ),
     ],
 )
 def test_a_camera_aimed_anew_is_not_compared_with_its_old_road(

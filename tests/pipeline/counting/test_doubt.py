@@ -154,6 +154,16 @@ def test_a_truck_across_the_hour_belongs_where_it_entered():
     assert seen.tolist() == pytest.approx([0.9, 0.1])
 
 
+def test_a_truck_in_the_first_frame_of_an_hour_belongs_to_it():
+    # The window opens on the hour, and cells lie about frames. A bus comes later.
+    at_s = np.arange(3600.0, 3630.0)
+    scores = ZoneScores("exit", "out", at_s, np.where(at_s < 3610, 0.9, 0.1))
+    truck = Passage("exit", 3599.5, 3609.5, 0.9, 0.9, 1.0)
+    bus = Passage("exit", 3612.5, 3622.5, 0.1, 0.1, 1.0)
+    _, seen, *_ = doubted(scores, (truck, bus), (), np.array([0.0, 2.0]), HOURS, looks=1.0)
+    assert seen.tolist() == pytest.approx([0.0, 1.0])
+
+
 def test_trucks_are_off_by_what_labels_leave_open_of_the_calibration():
     # Two vehicles at p = 1/2 and 1/3, three looks each: log odds 0 and -3 log 2. With an offset of
     # -2, a log temperature off by 0.1 moves a frame's by 0.1 (-2 - odds), and an offset off by 0.2

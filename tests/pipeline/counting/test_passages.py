@@ -11,7 +11,7 @@ import pytest
 from pipeline.counting.passages import list_passages
 from pipeline.counting.records import ZoneScores
 
-_TWO_CELLS = SimpleNamespace(dwell_cells=2.0)
+_STAYS = SimpleNamespace(dwell_cells=3.0)
 
 
 def _listed(busy: list[float], arrivals: list[float]) -> tuple[list[float], list[float]]:
@@ -20,29 +20,26 @@ def _listed(busy: list[float], arrivals: list[float]) -> tuple[list[float], list
     at_s = np.arange(size - 1) + 0.5
     cells: Any = SimpleNamespace(start_s=0.0, width_s=1.0, seen=np.arange(size) < size - 1)
     evidence: Any = SimpleNamespace(interval_s=1.0, at_s=at_s, positive=at_s > 99)
-    fit: Any = SimpleNamespace(busy=np.array(busy), arrivals=np.array(arrivals), theta=_TWO_CELLS)
+    fit: Any = SimpleNamespace(busy=np.array(busy), arrivals=np.array(arrivals), theta=_STAYS)
     found = list_passages(ZoneScores("z", "out", at_s, at_s / size), evidence, cells, fit)
     passages, glimpses = ([one.trucks for one in part] for part in found)
     return passages, glimpses
 
 
-def test_an_entry_that_is_unsure_by_two_cells_belongs_to_its_passage():
-    # Likely from second 4 on, entered at 2, 3 or 4; stays are of two cells. What the chain makes
-    # of second 0 lies further back than a stay: another truck, which no passage shows.
-    busy = [0.04, 0.0, 0.04, 0.4, 0.9, 0.9, 0.3, 0.0, 0.0, 0.0]
-    assert _listed(busy, [0.04, 0.0, 0.04, 0.36, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0]) == (
-        [pytest.approx(0.9)],
-        [],
-    )
+def test_an_entry_that_is_unsure_by_cells_belongs_to_its_passage():
+    # Likely from second 5 on, entered at any of 2 to 5; stays are of three cells. What the chain
+    # makes of second 1 lies further back than a stay: another truck, which no passage shows.
+    busy = [0.0, 0.03, 0.04, 0.1, 0.4, 0.9, 0.9, 0.3, 0.0, 0.0, 0.0]
+    arrivals = [0.0, 0.03, 0.04, 0.1, 0.36, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert _listed(busy, arrivals) == ([pytest.approx(0.9)], [])
 
 
 def test_two_passages_part_where_presence_is_least():
-    # Likely at 1 and 2 and again at 5; least likely at 3. The second entered at 4 or 5.
-    busy = [0.0, 0.9, 0.8, 0.1, 0.4, 0.9, 0.0, 0.0]
-    assert _listed(busy, [0.0, 0.9, 0.0, 0.0, 0.35, 0.55, 0.0, 0.0]) == (
-        [pytest.approx(0.9), pytest.approx(0.9)],
-        [],
-    )
+    # Likely at 1 and 2 and again at 6; least likely at 4. The second truck entered at 5 or 6; what
+    # entered at 3 was there with the first.
+    busy = [0.0, 0.9, 0.8, 0.3, 0.1, 0.4, 0.9, 0.0, 0.0]
+    arrivals = [0.0, 0.9, 0.0, 0.05, 0.0, 0.35, 0.55, 0.0, 0.0]
+    assert _listed(busy, arrivals) == ([pytest.approx(0.95), pytest.approx(0.9)], [])
 
 
 def test_no_stretch_lists_nothing():
@@ -60,7 +57,7 @@ def test_a_glimpse_is_possible_and_nowhere_likely():
     at_s = np.arange(busy.size - 1) + 0.5
     cells: Any = SimpleNamespace(start_s=0.0, width_s=1.0, seen=seen)
     evidence: Any = SimpleNamespace(interval_s=1.0, at_s=at_s, positive=at_s > 99)
-    fit: Any = SimpleNamespace(busy=busy, arrivals=arrivals, theta=_TWO_CELLS)
+    fit: Any = SimpleNamespace(busy=busy, arrivals=arrivals, theta=_STAYS)
     passages, glimpses = list_passages(
         ZoneScores("z", "out", at_s, busy[:-1]), evidence, cells, fit
     )

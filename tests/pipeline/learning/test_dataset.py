@@ -68,6 +68,7 @@ def test_a_row_given_twice_counts_once_and_cant_tell_is_left_out(loose):
         ("file,label\n", "holds 'nothing' only"),
         ("picture,label\na,truck\n", r"has no column 'file'"),
         ("", r"has no column 'file'"),
+        ("file,label,Label\na,truck,no_truck\n", r"has the column 'label' twice"),
         (f"file,label\n{BOTH}../x.png,truck\n", r"'\.\./x\.png' leaves the picture folder"),
         (f"file,label\n{BOTH},truck\n", "line 4: no file is named"),
         (f"file,label\n{BOTH}a,b.png,truck\n", r"line 4: more fields .* \(truck\)\. Put names"),
