@@ -243,7 +243,7 @@ def _hourly(
     """
     seen_s, wanted_s = by_hour(held, hours), by_hour(wanted, hours)
     looked = wanted_s > 0
-    trucks = np.where(looked, trucks, 0.0)  # parked trucks count at their middle
+    trucks = np.where(looked, trucks, 0.0)  # a cell across the opening may count before it
     sum_all = float(trucks.sum())
     rows = []
     for k, (start, end) in enumerate(hours):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.errors import ModelError, NotFoundError
-from pipeline.store import Workspace, read_json
+from pipeline.store import Workspace, read_object
 
 WEIGHTS, ONNX, CARD = "model.safetensors", "model.onnx", "card.json"
 ONNX_INT8, CARD_PAGE = "model.int8.onnx", "card.md"
@@ -23,14 +23,15 @@ def load_card(ws: Workspace, model_id: str) -> dict[str, Any]:
 
     Raises:
         NotFoundError: no such model.
+        StoreError: it is no JSON object.
         ModelError: it is not a card.
     """
     try:
-        card = read_json(ws.model(model_id) / CARD)
+        card = read_object(ws.model(model_id) / CARD)
     except NotFoundError:
         remedy = f"There is: {', '.join(ws.trained()) or 'none'}."
         raise NotFoundError(f"no such model: {model_id!r}.", remedy) from None
-    if not isinstance(card, dict) or not _says_enough(card):
+    if not _says_enough(card):
         raise ModelError(f"{ws.model(model_id) / CARD} is not a model card.", ANEW)
     return card
 

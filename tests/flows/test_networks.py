@@ -67,7 +67,8 @@ def test_the_command_of_a_search_over_campaigns_names_root_and_all_of_them(
 def test_a_model_whose_card_is_damaged_is_not_put_in_use(tmp_path: Path) -> None:
     folder = tmp_path / "models" / "cut"
     folder.mkdir(parents=True)
-    for content, said in (("{", "is not JSON"), ("[]", "is not a model card")):
+    damaged = {"{": "is not JSON", "[]": "holds no JSON object", "{}": "is not a model card"}
+    for content, said in damaged.items():
         (folder / "card.json").write_text(content, encoding="utf-8")
         words = ["models", "use", "cut", "--root", str(tmp_path)]
         refused = CliRunner().invoke(cli, words, standalone_mode=False).exception

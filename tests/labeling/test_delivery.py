@@ -49,7 +49,7 @@ def test_two_pushes_at_once_make_one_project(workspace_of: Callable[[int], Works
     ws = workspace_of(4)
 
     def push() -> None:
-        studio.push(ws, "spring", server, drawing=lambda row: ("x.jpg", ""))  # type: ignore[arg-type]
+        studio.push(ws, "spring", server, drawing=lambda row: ("x.jpg", ""))
 
     second = threading.Thread(target=push)
 
@@ -57,7 +57,7 @@ def test_two_pushes_at_once_make_one_project(workspace_of: Callable[[int], Works
         second.start()
         second.join(timeout=1.0)  # it waits its turn, or is done by now
 
-    server = Server(meanwhile)
+    server: Any = Server(meanwhile)
     push()
     second.join()
     ledger = Ledger.read(ws, "spring")

@@ -115,20 +115,24 @@ def test_hours_add_up_to_the_day(count: int) -> None:
     assert sum(parts) == pytest.approx(row.truck_count, abs=0.5)
 
 
-def test_an_hour_that_is_not_scheduled_has_no_count_and_not_zero() -> None:
-    # Filmed from 6:00 to 8:00 in one frame a second; the first truck is there from the first
-    # frame on, whose cell begins half a second before 6:00.
-    positive = np.zeros(7200, dtype=bool)
-    for start in (0, 1000, 3000, 5000):
-        positive[start : start + 5] = True
-    filmed = [(6 * 3600.0, 8 * 3600.0)]
-    scores = zone(positive, 1.0, start=6 * 3600.0 - 0.5)
-    (row,) = count_day([scores], filmed, filmed, hours(), JUDGE).movements
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_a_truck_in_a_cell_across_the_opening_is_of_the_hour_that_is_looked_at(
+    offset: float,
+) -> None:
+    # One frame a second, two to a cell, as trucks stay for nine: of two windows that begin in the
+    # hour's first second, one begins in the middle of a cell.
+    at_s = np.concatenate([np.arange(offset, 3600.0), np.arange(7200.0, 10800.0)])
+    there = np.zeros(at_s.size, dtype=bool)
+    for start in (*range(100, 3000, 600), *range(7200, 10500, 600)):
+        there |= (at_s >= start) & (at_s < start + 9)
+    filmed = [(0.0, 3600.0), (7200.0, 10800.0)]
+    scores = ZoneScores("exit", "out", at_s, np.where(there, 0.97, 0.01))
+    known = CountParams(dwell={"exit": Dwell(9.0, 0.35, 0.05)})
+    (row,) = count_day([scores], filmed, filmed, hours(3), JUDGE, known).movements
     assert row.truck_count is not None
     counts = [hour.truck_count for hour in row.hourly]
-    assert [k for k, count in enumerate(counts) if count is not None] == [6, 7]
+    assert counts[1] is None
     assert sum(count or 0.0 for count in counts) == pytest.approx(row.truck_count)
-    assert [hour.lo is None for hour in row.hourly] == [count is None for count in counts]
 
 
 @pytest.mark.parametrize("trucks", [(600, 1200, 4200), ()])
