@@ -141,24 +141,19 @@ def bench_labels(
 @click.option("--cells", help="ci for a few quick ones, or the number of one; all by default.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def bench_counting(context: Context, days: int, cells: str | None, seed: int) -> tuple[Result, str]:
-    """Simulated days over a grid of settings: bias, and how often the 95% interval holds."""
-    from pipeline.counting.simulation import run_grid
-    from pipeline.progress import note
+    """Simulated days over a grid of settings: bias, and how often the 95% interval holds.
 
-    def told(row: Result) -> None:
-        note(_cell(row))
+    Stopped, it goes on with the cell it was at; other code, days or seeds begin anew.
+    """
+    from pipeline import store
+    from pipeline.counting import simulation
 
-    chosen = int(cells) if cells and cells.isascii() and cells.isdecimal() else cells
-    rows = run_grid(days, chosen, seed, on_cell=told)
-    return {"cells": rows}, "\n".join(_cell(row) for row in rows)
-
-
-def _cell(row: Result) -> str:
-    setting = " ".join(f"{k}={v}" for k, v in row["setting"].items())
-    if row["bias"] is None:
-        return f"{setting}: refused on {row['refused']} of {row['days']} days"
-    return (
-        f"{setting}: bias {row['bias']:+.3f} ± {row['bias_se']:.3f}, holds "
-        f"{row['coverage']:.3f}, width {row['width_ratio']:.2f} of the oracle's, "
-        f"refused {row['refused']} of {row['days']}"
-    )
+    numbers = simulation.chosen(cells)
+    folder = context.ws.root / "bench_counting" / f"{simulation.code_id()}-{seed}-{days}"
+    rows = []
+    for number in numbers:
+        path = folder / f"{number}.json"
+        if not path.is_file():
+            store.write_json(path, simulation.run_cell(number, days, seed))
+        rows.append(store.read_object(path))
+    return {"cells": rows}, simulation.as_text(rows)

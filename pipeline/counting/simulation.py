@@ -16,9 +16,12 @@ Figures per cell of the grid are fractions: ``bias`` (mean of count - truth over
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -209,11 +212,6 @@ def one_day(
     return day.truth, counted.truck_count, counted.lo, counted.hi, *oracle
 
 
-def _many(setting: Setting, seeds: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
-    """A worker's share of a cell."""
-    return [one_day(setting, seed) for seed in seeds]
-
-
 def summarise(setting: Setting, days: Sequence[Sequence[float]]) -> dict[str, Any]:
     """Turn a cell's days into its row."""
     table = np.array(days, dtype=np.float64)
@@ -240,53 +238,58 @@ def _width_ratio(width: Floats, oracle: Floats) -> float | None:
     return float(np.mean(width[asked] + 1) / np.mean(oracle[asked] + 1))
 
 
-def run_grid(
-    days: int = 400,
-    cells: str | int | None = None,
-    seed: int = 0,
-    workers: int = 2,
-    on_cell: Callable[[dict[str, Any]], None] | None = None,
-) -> list[dict[str, Any]]:
-    """Run the grid and return a row per cell.
+def run_cell(cell: int, days: int, seed: int = 0) -> dict[str, Any]:
+    """Simulate and count ``days`` days of a cell of :data:`GRID`, on all cores; return its row.
 
-    Args:
-        days: Simulated days per cell.
-        cells: ``None`` for all, ``"ci"`` for a few quick ones, or the number of one cell.
-        seed: Seeds every day of every cell; the same seed gives the same rows.
-        workers: Processes; 1 stays in this one.
-        on_cell: Called with each row as it is done.
+    The same seed gives the same row.
     """
-    rows = []
-    for number, setting in _chosen(cells):
-        seeds = [(seed, number, day) for day in range(days)]
-        row = summarise(setting, _run(setting, seeds, workers))
-        rows.append(row)
-        if on_cell:
-            on_cell(row)
-    return rows
+    setting = GRID[cell]
+    seeds = [(seed, cell, day) for day in range(days)]
+    made = dict(cores.each(partial(one_day, setting), seeds, f"cell {cell}"))
+    return summarise(setting, [made[day] for day in range(days)])
 
 
-def _run(setting: Setting, seeds: list[tuple[int, int, int]], workers: int) -> list[Any]:
-    """Run one cell's days, in processes where asked."""
-    if workers <= 1:
-        return _many(setting, seeds)
-    shares = [seeds[k :: workers * 4] for k in range(workers * 4)]
-    with cores.pool(workers) as processes:
-        parts: Iterable[Any] = processes.map(_many, [setting] * len(shares), shares)
-        return [day for part in parts for day in part]
+def chosen(cells: str | None) -> Sequence[int]:
+    """Return the numbers of the cells asked for: all, ``ci`` (a few quick ones), or one.
 
-
-def _chosen(cells: str | int | None) -> list[tuple[int, Setting]]:
-    """Return the numbered settings asked for."""
-    numbered = list(enumerate(GRID))
-    if cells is None or cells == "all":
-        return numbered
+    Raises:
+        InputError: there is no such cell.
+    """
+    numbers = range(len(GRID))
+    if cells in (None, "all"):
+        return numbers
     if cells == "ci":
-        return [numbered[k] for k in CI_CELLS]
-    if isinstance(cells, str) or cells not in range(len(GRID)):
-        last = len(GRID) - 1
+        return CI_CELLS
+    if cells not in map(str, numbers):
+        last = numbers[-1]
         raise InputError(f"there is no cell {cells!r}.", f"Name ci, all, or a number up to {last}.")
-    return [numbered[cells]]
+    return [int(cells)]
+
+
+def code_id() -> str:
+    """Return eight digits that change with the code that simulates and counts."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+
+
+def as_text(rows: Iterable[dict[str, Any]]) -> str:
+    """Lay rows out as a table, shares in percent; a cell without figures is refused."""
+    lines = [
+        "trucks  stay s     Hz  sens.  spec.  seen  profile   bias     ±   holds  width  refused"
+    ]
+    for row in rows:
+        day = Setting(**row["setting"])
+        line = (
+            f"{day.trucks_per_day:6d} {day.dwell_s:7g} {day.sample_hz:6g} {day.sensitivity:6g} "
+            f"{day.specificity:6g} {day.seen:5.0%}  {day.profile:<7}"
+        )
+        if row["bias"] is None:
+            line += f"{'-':>7} {'-':>5} {'-':>7} {'-':>6}"
+        else:
+            line += f" {row['bias']:+6.1%} {row['bias_se']:5.1%} {row['coverage']:7.1%}"
+            line += f" {row['width_ratio']:6.2f}"
+        lines.append(f"{line} {row['refused']:8.1%}")
+    return "\n".join(lines)
 
 
 GRID: tuple[Setting, ...] = (

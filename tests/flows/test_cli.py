@@ -182,6 +182,18 @@ def test_numbers_that_are_none(workspace: Path, words: tuple[str, ...], said: st
     assert said in refused("bench", *words, root=workspace)
 
 
+def test_cells_that_are_done_are_not_simulated_again(tmp_path: Path) -> None:
+    command = ("bench", "counting", "--cells", "31", "--days", "2")
+    first = run(*command, root=tmp_path)
+    (kept,) = (tmp_path / "bench_counting").glob("*-0-2/31.json")
+    kept.write_text(kept.read_text().replace('"days": 2', '"days": 77'))
+    again = run(*command, "--json", root=tmp_path)
+    assert first.returncode == again.returncode == 0
+    assert [row["days"] for row in json.loads(again.stdout)["cells"]] == [77]
+    other = run(*command, "--seed", "1", "--json", root=tmp_path)
+    assert [row["days"] for row in json.loads(other.stdout)["cells"]] == [2]
+
+
 def test_an_audit_without_windows_draws_nothing_and_says_so(workspace: Path) -> None:
     line = refused("label", "audit", "c1", "--length", "30", "--camera", "gate", root=workspace)
     assert "without --windows" in line

@@ -11,10 +11,13 @@ from pipeline.counting.simulation import (
     CI_CELLS,
     GRID,
     Setting,
+    as_text,
+    chosen,
     one_day,
     rates,
-    run_grid,
+    run_cell,
     simulate,
+    summarise,
 )
 from pipeline.errors import InputError
 
@@ -51,7 +54,7 @@ def test_a_simulated_day_is_what_it_says() -> None:
 
 @pytest.mark.parametrize("cell", CI_CELLS)
 def test_bias_is_small_and_intervals_hold(cell: int) -> None:
-    (row,) = run_grid(days=DAYS, cells=cell, seed=3, workers=1)
+    row = run_cell(cell, DAYS, seed=3)
     setting = GRID[cell]
     allowed = 0.02 if setting.samples_per_dwell >= 2 else 0.03
     assert row["refused"] <= 0.1
@@ -72,12 +75,28 @@ def test_few_trucks_in_half_a_day_are_told_with_their_doubt() -> None:
 
 def test_five_trucks_a_day_behind_a_poor_classifier_are_refused() -> None:
     refused = GRID.index(Setting(5, 5, 0.1, 0.85, 0.85))
-    (row,) = run_grid(days=6, cells=refused, workers=1)
+    row = run_cell(refused, 6)
     assert row["refused"] >= 0.8
     assert row["bias"] is None
 
 
-@pytest.mark.parametrize("cells", ["nosuch", 10_000])
-def test_a_cell_that_is_not_there_is_named(cells: str | int) -> None:
+def test_cells_are_chosen_by_name_or_number() -> None:
+    assert list(chosen(None)) == list(chosen("all")) == list(range(len(GRID)))
+    assert list(chosen("ci")) == list(CI_CELLS)
+    assert list(chosen("7")) == [7]
+
+
+@pytest.mark.parametrize("cells", ["nosuch", "10000", "-1", ""])
+def test_a_cell_that_is_not_there_is_named(cells: str) -> None:
     with pytest.raises(InputError, match=f"there is no cell {cells!r}"):
-        run_grid(2, cells, 0)
+        chosen(cells)
+
+
+def test_a_table_has_a_line_per_cell_and_no_figures_where_it_refuses() -> None:
+    """Of ten trucks on each of two days 11 and 9 are counted; one of two intervals holds."""
+    exact = summarise(GRID[5], [(10, 11, 9, 12, 9, 11), (10, 9, 8, 9, math.nan, math.nan)])
+    nothing = summarise(GRID[28], [(5, *[math.nan] * 5)] * 4)
+    head, first, second = as_text([exact, nothing]).splitlines()
+    assert " ".join(first.split()) == "20 5 2 0.9 0.98 80% flat +0.0% 10.0% 50.0% 1.33 0.0%"
+    assert " ".join(second.split()) == "5 5 0.1 0.85 0.85 100% flat - - - - 100.0%"
+    assert len(head) == len(first) == len(second)
