@@ -141,14 +141,12 @@ def bench_labels(
 @click.option("--cells", help="ci for a few quick ones, or the number of one; all by default.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def bench_counting(context: Context, days: int, cells: str | None, seed: int) -> tuple[Result, str]:
-    """Simulated days over a grid of settings: bias, and how often the 95% interval holds.
-
-    Stopped, it goes on with the cell it was at; other code, days or seeds begin anew.
-    """
+    """Simulated days over a grid of settings: bias, and how often the 95% interval holds."""
     from pipeline import store
     from pipeline.counting import simulation
 
     numbers = simulation.chosen(cells)
+    # Stopped, it goes on with the cell it was at; other code, days or seeds begin anew.
     folder = context.ws.root / "bench_counting" / f"{simulation.code_id()}-{seed}-{days}"
     rows = []
     for number in numbers:
