@@ -181,10 +181,9 @@ def label_export(
 @click.option(
     "--method",
     type=click.Choice(["dawid_skene", "majority", "glad", "mace"]),
-    default="dawid_skene",
-    show_default=True,
+    help="As last time by default; at first dawid_skene.",
 )
-def label_aggregate(context: Context, campaign: str, method: str) -> tuple[Result, str]:
+def label_aggregate(context: Context, campaign: str, method: str | None) -> tuple[Result, str]:
     """Annotations to labels, with agreement and worker skill."""
     from labeling.campaign import aggregate, summary
 

@@ -180,7 +180,7 @@ def _method(ws: Workspace, campaign: str) -> str:
     return str(store.read_object(path)["method"]) if path.is_file() else METHODS[0]
 
 
-def aggregate(ws: Workspace, campaign: str, method: str | None = "dawid_skene") -> Aggregation:
+def aggregate(ws: Workspace, campaign: str, method: str | None = None) -> Aggregation:
     """Turn the campaign's votes into ``labels.parquet`` and ``quality.json``.
 
     ``method`` as of :func:`aggregated`.

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from flows import _steps, label
+from flows.cli import cli
 from labeling import campaign
 from labeling.ledger import Ledger
 from pipeline import schemas, store
@@ -86,6 +88,11 @@ def test_labels_are_made_by_the_method_that_somebody_chose(
     label.label.fn(str(tmp_path), "spring", pull=False)
     assert store.read_json(quality)["method"] == "majority"
     assert label.label_close.fn(str(tmp_path), "spring")["method"] == "majority"
+    by_hand = ["label", "aggregate", "spring", "--root", str(tmp_path)]
+    assert CliRunner().invoke(cli, by_hand).exit_code == 0
+    assert store.read_json(quality)["method"] == "majority"
+    assert CliRunner().invoke(cli, [*by_hand, "--method", "glad"]).exit_code == 0
+    assert store.read_json(quality)["method"] == "glad"
 
 
 def test_votes_on_gold_alone_are_no_labels_yet(pulled: list[str], tmp_path: Path) -> None:
