@@ -67,7 +67,6 @@ def _blocks(
 
     days = ws.days("clips", camera_id)
     days = [d for d in days if (first_day or d) <= d <= (last_day or d)]
-    timezone = known.camera(camera_id).timezone
     wanted = exposure.union(
         *(localtime.scheduled_spans(known.camera(camera_id, d), d) for d in days)
     )
@@ -78,12 +77,25 @@ def _blocks(
         covered = exposure.shift([(s["start_s"], s["end_s"]) for s in clip["covered"]], start)
         usable = exposure.subtract(exposure.intersection(covered, wanted), taken)
         taken = exposure.union(taken, covered)
-        day = localtime.local_day(clip["started_at"], timezone)
         for stretch in blocks(clip["duration_s"]):
-            spans = exposure.intersection(exposure.shift(usable, -start), [stretch])
-            if exposure.seconds(spans) > 0:
-                found.append(_block(ws, known.camera(camera_id, day), clip, stretch, spans))
+            for camera, aimed in _aims(known, camera_id, clip).items():
+                seen = exposure.shift(exposure.intersection(usable, aimed), -start)
+                spans = exposure.intersection(seen, [stretch])
+                if exposure.seconds(spans) > 0:
+                    found.append(_block(ws, camera, clip, stretch, spans))
     return found
+
+
+def _aims(
+    known: registry.Registry, camera_id: str, clip: dict[str, Any]
+) -> dict[Camera, list[Span]]:
+    """Return the entries in force during a clip, and when: a camera may be re-aimed at midnight."""
+    timezone = known.camera(camera_id).timezone
+    aims: dict[Camera, list[Span]] = {}
+    for day in localtime.touched_days(clip["started_at"], clip["duration_s"], timezone):
+        span = localtime.day_span(day, timezone)
+        aims.setdefault(known.camera(camera_id, day), []).append(span)
+    return aims
 
 
 def _clips(ws: Workspace, camera_id: str, days: Iterable[dt.date]) -> list[dict[str, Any]]:

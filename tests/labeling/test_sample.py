@@ -18,7 +18,7 @@ from labeling.judging import Judged
 from labeling.looking import Seen
 from labeling.sample import _enriched, _repeats, _vehicles, frame_id, sample
 from labeling.selection import RANDOM_SHARE, Motion
-from pipeline import cameras, exposure
+from pipeline import cameras, exposure, ingest
 from pipeline.errors import InputError, NotFoundError
 from pipeline.store import Workspace
 
@@ -197,6 +197,23 @@ def test_only_what_is_scheduled_is_drawn(filmed):
         told["camera"][0]["schedule"] = [schedule]
         found = blocks._blocks(filmed, cameras.parse(told), "gate", None, None)
         assert sum(exposure.seconds(b.spans) for b in found) == pytest.approx(seconds, abs=0.5)
+
+
+def test_a_clip_over_the_midnight_of_a_new_aim_is_seen_by_both(filmed, tmp_path):
+    """Two minutes from 23:59 on, and one of the next noon."""
+    ws = Workspace(tmp_path / "ws")
+    shutil.copytree(filmed.root, ws.root)
+    clip = ws.root / "footage/gate/2026-03-02T120000+0000.mp4"
+    clip.rename(clip.with_name("2026-03-02T235900+0000.mp4"))
+    told = tomllib.loads(ws.cameras_toml.read_text())
+    before = told["camera"][0]
+    zone = {"name": "anew", "polygon": before["zones"][0]["polygon"]}
+    told["camera"].append({**before, "valid_from": dt.date(2026, 3, 3), "zones": [zone]})
+    ingest.ingest(ws, cameras.parse(told))
+    seconds = {"left": 0.0, "anew": 0.0}
+    for block in blocks._blocks(ws, cameras.parse(told), "gate", None, None):
+        seconds[block.camera.zones[0].name] += exposure.seconds(block.spans)
+    assert seconds == pytest.approx({"left": 60.0, "anew": 120.0}, abs=0.5)
 
 
 def test_footage_that_is_gone_is_not_drawn(filmed, tmp_path):
