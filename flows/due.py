@@ -215,17 +215,29 @@ def counted_at(
 
 
 def _are_known(ws: Workspace, camera_id: str, day: dt.date, files: Sequence[Path]) -> bool:
-    """Tell whether all these files are in a camera-day's clips table."""
+    """Tell whether all these files are in a camera-day's clips table, and hold what they held."""
     from pipeline.daily import clip_rows
+    from pipeline.footage.contents import Contents
     from pipeline.footage.files import uri_of
 
     # A clip whose first pictures cannot be decoded begins later than its name says.
     days = (day, day + dt.timedelta(1))
     try:
-        known = {row["uri"] for each in days for row in clip_rows(ws, camera_id, each)}
+        rows = (row for each in days for row in clip_rows(ws, camera_id, each))
+        known = {row["uri"]: row["content_hash"] for row in rows}
     except StoreError:  # damaged: its own ingest will say so, and the other cameras are counted
         return False
-    return all(uri_of(ws, path) in known for path in files)
+    if not known.keys() >= {uri_of(ws, path) for path in files}:
+        return False
+    contents = Contents(ws, camera_id)
+    for path in files:
+        uri = uri_of(ws, path)
+        try:  # what could not be read then has no hash; what lies in a store alone is not here
+            if known[uri] and path.exists() and contents.of(path, uri) != known[uri]:
+                return False
+        except OSError:
+            return False
+    return True
 
 
 def is_unpublished(ws: Workspace, model_id: str, camera_ids: Iterable[str]) -> bool:

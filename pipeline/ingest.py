@@ -3,7 +3,8 @@
 A clip's start comes from its file name (``clip_start`` of the registry), everything else from
 decoding it once (``footage.verify``). That result is kept under ``clips/<camera>/verified/`` by
 the file's content, as soon as it is there: an ingest that is stopped goes on where it was, and a
-second one decodes nothing. The footage itself is only ever read.
+second one neither decodes nor reads anything (``footage.contents``). The footage itself is only
+ever read.
 
 One table per camera-local day, ``clips/<camera>/<day>.parquet``, one row per clip that touches the
 day: a clip that spans midnight is a row of both. Files whose name tells no start have no day; they
@@ -26,6 +27,7 @@ from pipeline import aim, clip_days, store
 from pipeline.domain import Clip
 from pipeline.errors import StoreAwayError
 from pipeline.footage import stored
+from pipeline.footage.contents import Contents
 from pipeline.footage.files import (
     UNPLACED_AT,
     FootageFile,
@@ -51,8 +53,6 @@ if TYPE_CHECKING:
 WORKERS = 2
 RULES = 6  # raise it when verification judges differently: cached results of other rules are void
 
-
-_CHUNK_BYTES = 1 << 20
 _TRIES = 3  # at a clip whose decoder was killed or hung, before that is taken for its fault
 
 
@@ -142,7 +142,9 @@ def ingest(
         if not files and not fetched.uris:
             remarks.append(f"{camera_id}: no file matches {asked_of(entries[-1])}")
         wanted = within(files, first_day, last_day)
-        found, new = _verified(ws, camera_id, wanted, on_progress)
+        contents = Contents(ws, camera_id)
+        found, new = _verified(ws, camera_id, wanted, contents, on_progress)
+        contents.keep({uri_of(ws, file.path) for file in files})
         decoded += new
         gone = clip_days.gone(ws, camera_id, files, found, first_day, last_day)
         if forget:  # a store still has what of it was only deleted here
@@ -194,19 +196,11 @@ def _short_hash(text: str) -> str:
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
 
 
-def content_hash(path: Path) -> str:
-    """Return the BLAKE2b hash of a file's bytes (32 hex digits)."""
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as source:
-        while chunk := source.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _verified(
     ws: Workspace,
     camera_id: str,
     files: Sequence[FootageFile],
+    contents: Contents,
     on_progress: Callable[[Clip], None] | None,
 ) -> tuple[list[Clip], int]:
     """Verify what is not known yet, two clips at a time, keeping each result as it comes."""
@@ -214,7 +208,7 @@ def _verified(
     decoded = 0
     stop = threading.Event()
     with nurseries() as warm, ThreadPoolExecutor(WORKERS) as pool:
-        running = [pool.submit(_clip, ws, file, stop, warm) for file in files]
+        running = [pool.submit(_clip, ws, file, contents, stop, warm) for file in files]
         try:
             for done in track(as_completed(running), f"ingest {camera_id}", total=len(running)):
                 clip, new = done.result()
@@ -230,13 +224,13 @@ def _verified(
 
 
 def _clip(
-    ws: Workspace, file: FootageFile, stop: threading.Event, warm: Nurseries
+    ws: Workspace, file: FootageFile, contents: Contents, stop: threading.Event, warm: Nurseries
 ) -> tuple[Clip, bool]:
     """Return a file's clip, and whether it had to be decoded for it."""
     if file.refused:
         return _row(ws, file, Verification(reason=file.refused), ""), False
     try:
-        digest = content_hash(file.path)
+        digest = contents.of(file.path, uri_of(ws, file.path))
     except OSError as error:
         unread = Verification(reason=f"it cannot be read ({error.strerror})")
         return _row(ws, file, unread, ""), False

@@ -148,6 +148,13 @@ def test_footage_copied_later_with_the_recording_s_time_makes_its_day_due(world:
         os.utime(path, (1.7e9, 1.7e9))
     assert backlog(world).as_text()["west"] == ["2026-03-04"]
     late.unlink()
+    own, other = first.read_bytes(), bytearray(first.read_bytes())
+    other[-1] ^= 1
+    for content, due_days in ((other, ["2026-03-04"]), (own, None)):  # replaced, and put back
+        late.write_bytes(content)
+        late.replace(first)
+        os.utime(first, (1.7e9, 1.7e9))
+        assert backlog(world).as_text().get("west") == due_days
     late.symlink_to(world / "nowhere.mp4")  # ingest quarantines it
     assert "west" not in backlog(world).as_text()
     clips = store.read_table(ws.clips("west", FIRST + dt.timedelta(days=2)), schemas.CLIPS)

@@ -17,7 +17,7 @@ from pipeline import cameras, schemas, store
 from pipeline import ingest as ingesting
 from pipeline.cameras import Registry
 from pipeline.domain import Camera, Clip
-from pipeline.footage import files, verify
+from pipeline.footage import contents, files, verify
 from pipeline.footage.files import clip_start
 from pipeline.footage.verify import Verification
 from pipeline.footage.view_change import Look
@@ -94,9 +94,31 @@ def test_a_second_ingest_decodes_nothing_and_changes_nothing(
     ingest(ws, _registry())
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in ws.root.rglob("*") if p.is_file()}
     monkeypatch.setattr(ingesting, "verify", lambda path, **_: pytest.fail(f"decoded {path} again"))
+    monkeypatch.setattr(contents, "content_hash", lambda path: pytest.fail(f"read {path} again"))
     assert ingest(ws, _registry()).decoded == 0
     after = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in ws.root.rglob("*") if p.is_file()}
     assert after == before
+
+
+def test_a_clip_put_in_another_s_place_is_read_whatever_its_size_and_age(
+    ws: Workspace, make_clip: MakeClip
+) -> None:
+    path = _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
+    other = bytearray(path.read_bytes())
+    other[-1] ^= 1
+    os.utime(path, (1.7e9, 1.7e9))
+    ingest(ws, _registry())
+    was = _rows(ws, _DAY)[0]["content_hash"]
+    aside = path.with_suffix(".part")
+    aside.write_bytes(other)
+    os.utime(aside, (1.7e9, 1.7e9))
+    aside.replace(path)
+    kept = ws.root / "clips" / "gate" / "verified" / "files.json"
+    assert ingest(ws, _registry()).decoded == 1
+    assert _rows(ws, _DAY)[0]["content_hash"] == contents.content_hash(path) != was
+    kept.write_text("no JSON")
+    assert ingest(ws, _registry()).decoded == 0
+    assert store.read_object(kept).keys() == {"footage/gate/2026-03-29T100000+0000.mp4"}
 
 
 def test_stopped_it_goes_on_where_it_was(ws: Workspace, make_clip: MakeClip) -> None:
@@ -283,7 +305,7 @@ def test_a_damaged_record_of_a_check_is_made_anew(ws: Workspace, make_clip: Make
     _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
     ingest(ws, _registry())
     (kept,) = [
-        p for p in (ws.root / "clips/gate/verified").rglob("*.json") if "looks" not in p.name
+        p for p in (ws.root / "clips/gate/verified").glob("*/*.json") if "looks" not in p.name
     ]
     kept.write_text("[]")
     assert ingest(ws, _registry()).decoded == 1
@@ -364,7 +386,7 @@ def test_files_that_cannot_be_read_or_named_stop_nothing(
     _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
     locked = _put(ws, make_clip("a.mp4"), "2026-03-29T110000+0000.mp4")
     gone = _put(ws, make_clip("a.mp4"), "2026-03-29T120000+0000.mp4")
-    hashed = ingesting.content_hash
+    hashed = contents.content_hash
 
     def refused(path: Path) -> str:
         if path == locked:
@@ -373,7 +395,7 @@ def test_files_that_cannot_be_read_or_named_stop_nothing(
             raise FileNotFoundError(2, "No such file or directory")
         return hashed(path)
 
-    monkeypatch.setattr(ingesting, "content_hash", refused)
+    monkeypatch.setattr(contents, "content_hash", refused)
     os.rename(
         _put(ws, make_clip("a.mp4"), "x.mp4"), os.fsencode(ws.root / "footage/gate") + b"/\xff.mp4"
     )
@@ -385,7 +407,7 @@ def test_files_that_cannot_be_read_or_named_stop_nothing(
     assert reasons["2026-03-29T110000+0000.mp4"] == "it cannot be read (Permission denied)"
     assert reasons["2026-03-29T120000+0000.mp4"] == "it cannot be read (No such file or directory)"
     assert "no UTF-8" in reasons["\\xff.mp4"]
-    monkeypatch.setattr(ingesting, "content_hash", hashed)
+    monkeypatch.setattr(contents, "content_hash", hashed)
     assert ingest(ws, _registry(source="footage/gate/**/*")).tally()["ok"] == 3
 
 

@@ -1,0 +1,64 @@
+"""What footage files hold, by a hash of their bytes; a file is read again only once it has changed.
+
+A camera's month is a terabyte, and a scheduled ingest comes every hour. So each hash is kept
+(``clips/<camera>/verified/files.json``) beside the file's size and the instants at which its bytes
+and its place on the disk last changed. No copying tool sets the second, so what is put in a file's
+place is read, however old it says that it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import store
+from pipeline.errors import NotFoundError, StoreError
+
+if TYPE_CHECKING:
+    from pipeline.store import Workspace
+
+_CHUNK_BYTES = 1 << 20
+
+
+def content_hash(path: Path) -> str:
+    """Return the BLAKE2b hash of a file's bytes (32 hex digits)."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as source:
+        while chunk := source.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+class Contents:
+    """The hashes of one camera's files, by ``uri``; threads may ask at once."""
+
+    def __init__(self, ws: Workspace, camera_id: str) -> None:
+        """Take up what is kept; a damaged file is nothing."""
+        folder = ws.root / "clips" / store.checked_name(camera_id, "camera") / "verified"
+        self._path = folder / "files.json"
+        self._known: dict[str, list[int | str]] = {}
+        with contextlib.suppress(NotFoundError, StoreError):
+            self._known = store.read_object(self._path)
+        self._before = dict(self._known)
+
+    def of(self, path: Path, uri: str) -> str:
+        """Return a file's hash, reading the file where it is not as it was.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        found = path.stat()  # before reading: what changes meanwhile is read again next time
+        as_it_is: list[int | str] = [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+        known = self._known.get(uri)
+        if not (isinstance(known, list) and known[:-1] == as_it_is):
+            known = self._known[uri] = [*as_it_is, content_hash(path)]
+        return str(known[-1])
+
+    def keep(self, uris: Collection[str]) -> None:
+        """Keep what is known of these files; the others are gone."""
+        kept = {uri: known for uri, known in self._known.items() if uri in uris}
+        if kept != self._before:
+            store.write_json(self._path, kept)
