@@ -2,8 +2,8 @@
 
 A local day is closed once its last instant is over in the camera's time zone. It is *due* when
 there is footage of it, it lies after the days from which the model in use learned, and no count by
-that model is there that is at least as new as the day's footage, clips and scores and knows of all
-that footage.
+that model is there that is at least as new as the day's footage, clips and scores, knows of all
+that footage, and was made by the zones and the schedule that the registry has for that day.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import localtime, objects
+from pipeline import localtime, objects, store
 from pipeline.errors import InputError, ModelError, StoreError, TruckCounterError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def backlog(
         files = footage(ws, registry, camera_id)
         wanted = [d for d in files if (first is None or d >= first) and d <= last]
         after = [d for d in wanted if d > taught_to.get(camera_id, dt.date.min)]
-        done = _counted_before(ws, camera_id, after, files, model_id)
+        done = _counted_before(ws, registry, camera_id, after, files, model_id)
         days[camera_id] = after[done:]
         there += done
         taught += len(wanted) - len(after)
@@ -115,6 +115,7 @@ def backlog(
 
 def _counted_before(
     ws: Workspace,
+    registry: Registry,
     camera_id: str,
     days: Sequence[dt.date],
     files: Mapping[dt.date, Sequence[Path]],
@@ -128,7 +129,11 @@ def _counted_before(
     newest = max((_written(ws.counts_hourly(camera_id, d, model_id)) for d in earlier), default=0)
     for n, day in enumerate(days):
         at = counted_at(ws, camera_id, day, model_id, files.get(day, ()))
-        if not at or at < newest:
+        if (
+            not at
+            or at < newest
+            or not _is_aimed_so(ws, registry.camera(camera_id, day), day, model_id)
+        ):
             return n
         newest = max(newest, _written(ws.counts_hourly(camera_id, day, model_id)))
     return len(days)
@@ -174,8 +179,6 @@ def taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, s
     Raises:
         ModelError: its card does not tell.
     """
-    from pipeline import store
-
     card = store.read_object(ws.model(model_id) / "card.json")
     told = card.get("training_days", {})
     if card.get("campaigns") and "training_days" not in card:
@@ -212,6 +215,17 @@ def counted_at(
     # so is what lies in a store and not here.
     late = [path for path in files if _arrived(path) > done or not os.path.lexists(path)]
     return done if not late or _are_known(ws, camera_id, day, late) else 0
+
+
+def _is_aimed_so(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> bool:
+    """Tell whether a counted day was counted by the zones and schedule that it has now."""
+    from pipeline.daily import aim_of
+
+    try:
+        told = store.read_object(ws.counts(camera.id, day, model_id).with_suffix(".json"))
+    except StoreError:  # damaged: made anew
+        return False
+    return told.get("aim", aim_of(camera)) == aim_of(camera)  # older counts do not tell
 
 
 def _are_known(ws: Workspace, camera_id: str, day: dt.date, files: Sequence[Path]) -> bool:

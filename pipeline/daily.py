@@ -327,8 +327,14 @@ def _write(
             store.write_table(path, table, schema)
     lines = {m.movement: m.arithmetic for m in result.movements}
     arithmetic = ws.counts(camera.id, day, model_id).with_suffix(".json")
-    store.write_json(arithmetic, {"arithmetic": lines})
+    store.write_json(arithmetic, {"arithmetic": lines, "aim": aim_of(camera)})
     return daily
+
+
+def aim_of(camera: Camera) -> Row:
+    """Return what of a registry entry says what is counted, as JSON holds it."""
+    zones = [[z.name, z.movement, [list(point) for point in z.polygon]] for z in camera.zones]
+    return {"zones": zones, "schedule": [list(window) for window in camera.schedule]}
 
 
 def _daily_row(count: MovementCount) -> Row:

@@ -119,6 +119,27 @@ def test_a_day_whose_forerunner_changed_after_it_was_counted_is_due_again(world:
     assert backlog(world, first=second).as_text()["west"] == ["2026-03-03", "2026-03-04"]
 
 
+def test_zones_or_a_schedule_set_after_the_count_make_their_days_due(world: Path) -> None:
+    from pipeline import daily
+    from pipeline.ingest import ingest
+
+    ws = Workspace(world)
+    registry = cameras.load(ws.cameras_toml)
+    ingest(ws, registry, ["west"])
+    daily.count_days(ws, registry, daily.camera_days(ws, registry, ["west"]), "bright")
+    assert "west" not in backlog(world).as_text()
+    text = ws.cameras_toml.read_text()
+    for old, new in (("[0.7, 0.8]", "[0.7, 0.9]"), ('"12:01"', '"12:02"'), ("5.0", "4.0")):
+        ws.cameras_toml.write_text(text.replace(old, new))
+        assert ("west" in backlog(world).as_text()) == (old != "5.0")
+    entry = next(e for e in text.split("[[camera]]") if "west" in e).replace("0.8]", "0.9]")
+    ws.cameras_toml.write_text(f"{text}\n[[camera]]\nvalid_from = 2026-03-03{entry}")
+    assert backlog(world).as_text()["west"] == ["2026-03-03", "2026-03-04"]
+    ws.cameras_toml.write_text(text)
+    ws.counts("west", FIRST, "bright").with_suffix(".json").write_text("{")
+    assert len(backlog(world).as_text()["west"]) == 3
+
+
 def test_footage_that_came_after_the_count_makes_its_day_due(world: Path) -> None:
     ws = Workspace(world)
     for day in range(3):
