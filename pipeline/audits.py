@@ -176,11 +176,12 @@ def _of_files(
         return None
     before = total - _correction(ws, camera.id, day, model_id, movement)
     scale = before / total if total > 0 else 0.0
+    ends = dict(localtime.hour_spans(day, camera.timezone))  # some clocks move by half an hour
     hours = []
     for row in rows:
         start = row["hour_start_at"].timestamp()
         seen = row["truck_count"] * scale * min(row["coverage"] or 0.0, 1.0)
-        hours.append(((start, start + 3600.0), seen, row["exposure_s"]))
+        hours.append(((start, ends.get(start, start + 3600.0)), seen, row["exposure_s"]))
     zones = {zone.name for zone in camera.zones if zone.movement == movement}
     path = ws.passages(camera.id, day, model_id)
     listed = store.read_table(path, schemas.PASSAGES).to_pylist() if path.is_file() else []

@@ -319,8 +319,10 @@ def _withdrawn(series: Series, published: pa.Table, rows: pa.Table, days: pa.Tab
     """Return null rows for what was published of these days and is no longer counted.
 
     A movement that was renamed would otherwise stay in the table and be added to its successor.
+    What was null, as the coverage of hours outside the schedule, stays so.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     key = list(series.key)
     gone = published.join(days, keys=["camera_id", "date"], join_type="left semi")
@@ -329,7 +331,8 @@ def _withdrawn(series: Series, published: pa.Table, rows: pa.Table, days: pa.Tab
     for i, field in enumerate(gone.schema):
         if field.name in _NOTHING:
             value = pa.scalar(_NOTHING[field.name], field.type)
-            gone = gone.set_column(i, field, pa.repeat(value, gone.num_rows))
+            column = pc.if_else(pc.is_valid(gone.column(i)), value, gone.column(i))
+            gone = gone.set_column(i, field, column)
     return gone.cast(rows.schema)
 
 

@@ -128,6 +128,20 @@ def test_earlier_days_count_though_their_nights_were_not_filmed(counted, camera_
     assert debiased(counted, result()).truck_count == pytest.approx(24 * 42 / 27)
 
 
+def test_an_hour_of_clocks_that_move_by_half_an_hour_ends_where_the_next_begins(
+    counted, camera_entry
+) -> None:
+    """On Lord Howe Island 02:00 is 02:30 that day; 23 hours and a half."""
+    counted.registry = parse({"camera": [camera_entry(timezone="Australia/Lord_Howe")]})
+    day, camera = dt.date(2026, 10, 4), counted.registry.entries[0]
+    counted.count(str(day), 48.0)
+    found = audits._of_files(counted.ws, camera, day, "m1", "out")
+    assert found is not None
+    spans = [span for span, _, _ in found.hours]
+    assert [end - start for start, end in spans[:4]] == [3600.0, 3600.0, 1800.0, 3600.0]
+    assert [end for _, end in spans[:-1]] == [start for start, _ in spans[1:]]
+
+
 def test_lineage_names_the_windows(counted) -> None:
     counted.count("2026-02-03", 24.0)
     path = counted.ws.counts("north-gate", DAY, "m1")

@@ -238,6 +238,18 @@ def test_a_movement_that_is_no_longer_counted_is_withdrawn_once(counted):
     assert counted.publish(T3).rows == 0
 
 
+def test_withdrawn_hours_outside_the_schedule_have_no_coverage(counted, camera_entry):
+    counted.registry = parse({"camera": [camera_entry(schedule=[["06:00", "08:00"]])]})
+    counted.count(DAY, 40)
+    counted.publish(T1)
+    counted.count(DAY, 40, movement="leaving")
+    counted.publish(T2)
+    hours = read_hourly_counts(counted.ws.root)
+    gone = hours[hours["movement"] == "out"]
+    assert gone["truck_count"].isna().all()
+    assert gone["coverage"].dropna().tolist() == [0.0, 0.0]
+
+
 def test_a_day_whose_footage_is_gone_is_no_movement_withdrawn(counted):
     counted.count(DAY, 40)
     counted.publish(T1)
