@@ -12,7 +12,6 @@ people counted. ``labels/<campaign>/audit.parquet`` is what counting reads: ``sc
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import hashlib
 import math
@@ -24,7 +23,7 @@ import numpy as np
 
 from labeling.blocks import Block, usable_blocks
 from labeling.selection import systematic
-from pipeline import store
+from pipeline import sheets, store
 from pipeline.errors import InputError, NotFoundError
 from pipeline.progress import track
 from pipeline.store import Workspace, checked_name
@@ -271,23 +270,11 @@ def _row(
 
 def _read(path: Path, known: set[str]) -> list[dict[str, Any]]:
     """Read and check the whole file; rows that nobody has filled in are left out."""
-    columns = ("window_id", "worker", "truck_count")
-    if not path.is_file():
-        raise InputError(f"no such file: {path}.", f"Give a CSV with {','.join(columns)}.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle)
-            for column in columns:
-                if column not in (reader.fieldnames or []):
-                    raise InputError(f"{path} has no column {column!r}.", f"It needs {columns}.")
-            lines = ((raw, f"{path}, line {reader.line_num}") for raw in reader)
-            return _one_number_each(
-                (_counted(raw, where, known), where)
-                for raw, where in lines
-                if (raw["truck_count"] or "").strip()
-            )
-    except (UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path} is no UTF-8 CSV.", "Save it as one.") from None
+    return _one_number_each(
+        (_counted(raw, where, known), where)
+        for raw, where in sheets.read_rows(path, ("window_id", "worker", "truck_count"))
+        if raw["truck_count"]
+    )
 
 
 def _one_number_each(rows: Iterable[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
@@ -304,8 +291,7 @@ def _one_number_each(rows: Iterable[tuple[dict[str, Any], str]]) -> list[dict[st
 
 
 def _counted(raw: dict[str, str], where: str, known: set[str]) -> dict[str, Any]:
-    columns = ("window_id", "worker", "truck_count")
-    window, worker, said = (str(raw[c] or "").strip() for c in columns)
+    window, worker, said = raw["window_id"], raw["worker"], raw["truck_count"]
     if window not in known:
         raise InputError(f"{where}: unknown window {window!r}.", "Use ids from windows.parquet.")
     # More than five digits in one window are a slip of the pen.

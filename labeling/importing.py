@@ -5,17 +5,17 @@ Our own CSV, or what other people's tools write: see ``formats``.
 
 from __future__ import annotations
 
-import contextlib
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from labeling import campaign as campaigns
 from labeling import formats
 from labeling.campaign import Added
+from pipeline import sheets
 from pipeline.domain import LABELS
-from pipeline.errors import InputError
+from pipeline.errors import InputError, NotFoundError
 from pipeline.store import Workspace, is_text
 
 REQUIRED = ("frame_id", "worker", "label")
@@ -61,12 +61,16 @@ def _read_other(
     path: Path, form: str, known: set[str], pictures: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Read a file of another form: votes on frames we know, one per worker and frame."""
-    with _legible(path, "Give one that another tool wrote."):
-        text = path.read_text(encoding="utf-8-sig")
-        try:
-            rows = READERS[form](text, pictures)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+    if not path.is_file():
+        raise NotFoundError(f"no such file: {path}.", "Give one that another tool wrote.")
+    try:
+        rows = READERS[form](path.read_text(encoding="utf-8-sig"), pictures)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
+    except csv.Error as error:
+        raise InputError(f"{path} is not a CSV file ({error}).") from None
     for row in rows:
         if row["frame_id"] not in known:
             frame = row["frame_id"]
@@ -75,34 +79,8 @@ def _read_other(
 
 
 def _read_csv(path: Path, known: set[str]) -> list[dict[str, Any]]:
-    """Read and check the whole file before anything is written."""
-    with (
-        _legible(path, "Give a CSV with frame_id,worker,label."),
-        path.open(newline="", encoding="utf-8-sig") as handle,
-    ):
-        reader = csv.DictReader(handle)
-        missing = [c for c in REQUIRED if c not in (reader.fieldnames or [])]
-        if missing:
-            raise InputError(
-                f"{path} has no column {missing[0]!r}.", "Its first line must name them."
-            )
-        if twice := [c for c in REQUIRED if list(reader.fieldnames or []).count(c) > 1]:
-            raise InputError(f"{path} has the column {twice[0]!r} twice.", "Keep one of the two.")
-        lines = ((raw, f"{path}, line {reader.line_num}") for raw in reader)
-        return _one_vote_each((_checked(raw, where, known), where) for raw, where in lines)
-
-
-@contextlib.contextmanager
-def _legible(path: Path, remedy: str) -> Iterator[None]:
-    """Turn a file that is not there, or no text, into one line."""
-    if not path.is_file():
-        raise InputError(f"no such file: {path}.", remedy)
-    try:
-        yield
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
-    except csv.Error as error:
-        raise InputError(f"{path} is not a CSV file ({error}).") from None
+    lines = sheets.read_rows(path, REQUIRED, ("annotated_at", "seconds_spent"))
+    return _one_vote_each((_checked(raw, where, known), where) for raw, where in lines)
 
 
 def _one_vote_each(rows: Iterable[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
@@ -122,8 +100,8 @@ def _one_vote_each(rows: Iterable[tuple[dict[str, Any], str]]) -> list[dict[str,
     return [row for row, _ in seen.values()]
 
 
-def _checked(raw: Mapping[str, str | None], where: str, known: set[str]) -> dict[str, Any]:
-    frame, worker, label = (str(raw[c] or "").strip() for c in REQUIRED)
+def _checked(raw: Mapping[str, str], where: str, known: set[str]) -> dict[str, Any]:
+    frame, worker, label = (raw[c] for c in REQUIRED)
     if frame not in known:
         raise InputError(f"{where}: unknown frame {frame!r}.", "Use ids from frames.parquet.")
     if not worker:
@@ -134,9 +112,7 @@ def _checked(raw: Mapping[str, str | None], where: str, known: set[str]) -> dict
         "frame_id": frame,
         "worker": worker,
         "label": label,
-        "annotated_at": formats.instant(str(raw.get("annotated_at") or "").strip(), where),
-        "seconds_spent": formats.seconds(
-            str(raw.get("seconds_spent") or "").strip(), where, "seconds_spent"
-        ),
+        "annotated_at": formats.instant(raw["annotated_at"], where),
+        "seconds_spent": formats.seconds(raw["seconds_spent"], where, "seconds_spent"),
         "source": "import",
     }

@@ -13,7 +13,6 @@ Friday); counts of other days serve the calendar adjustment only.
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import schemas, store, vintages
+from pipeline import schemas, sheets, store, vintages
 from pipeline.errors import ConfigError, InputError, NotFoundError
 from pipeline.exchanges import sessions
 from pipeline.progress import note
@@ -368,26 +367,15 @@ def adjusted_level(x: Floats, open_days: NDArray[np.bool_]) -> float:
 
 def _tickers(path: Path, registry: Registry) -> dict[str, str]:
     """Read the user's ``site,ticker`` file."""
-    if not path.is_file():
-        raise NotFoundError(f"no such file: {path}.", "Give a CSV with site,ticker.")
     sites = {camera.site for camera in registry.entries}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            if not {"site", "ticker"} <= set(reader.fieldnames or ()):
-                raise InputError(
-                    f"{path} has no columns site,ticker.", "Write them in its first line."
-                )
-            named: dict[str, str] = {}
-            for row in reader:
-                site, ticker = (row["site"] or "").strip(), (row["ticker"] or "").strip()
-                if named.setdefault(site, ticker) != ticker:
-                    raise InputError(
-                        f"{path}: site {site!r} has {named[site]!r} and {ticker!r}.",
-                        "Give each site one ticker.",
-                    )
-    except (UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path} is no UTF-8 CSV.", "Save it as one.") from None
+    named: dict[str, str] = {}
+    for row, _ in sheets.read_rows(path, ("site", "ticker")):
+        site, ticker = row["site"], row["ticker"]
+        if named.setdefault(site, ticker) != ticker:
+            raise InputError(
+                f"{path}: site {site!r} has {named[site]!r} and {ticker!r}.",
+                "Give each site one ticker.",
+            )
     unknown = sorted(set(named) - sites)
     if unknown:
         raise InputError(

@@ -6,7 +6,6 @@ Everything is decoded once into one ``uint8`` array and kept there; 10,000 thumb
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import splits
+from pipeline import domain, sheets, splits
 from pipeline.errors import InputError, NotFoundError
 from pipeline.learning import duplicates, pictures
 from pipeline.schemas import FRAMES, LABELS
@@ -176,47 +175,17 @@ def fit_spec(pixels: NDArray[np.uint8], spec: NetSpec) -> NDArray[np.uint8]:
     return out
 
 
-def _label_rows(labels_csv: Path) -> dict[str, tuple[str, str]]:
-    """Return file → (label, group), in the file's order."""
-    try:
-        with labels_csv.open(newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle)
-            header = [name.strip().lower() for name in reader.fieldnames or []]
-            reader.fieldnames = header
-            for column in ("file", "label", "group"):
-                if header.count(column) > 1:
-                    raise InputError(
-                        f"{labels_csv} has the column {column!r} twice.", "Keep one of the two."
-                    )
-                if column != "group" and column not in header:
-                    raise InputError(
-                        f"{labels_csv} has no column {column!r} (it has: {', '.join(header)}).",
-                        "Its first line must name the columns: file,label[,group].",
-                    )
-            return _checked_rows(reader, labels_csv)
-    except FileNotFoundError:
-        raise NotFoundError(f"no such label file: {labels_csv}.") from None
-    except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
-        raise InputError(f"{labels_csv} is not a CSV file ({error}).") from None
-
-
 _ONE_ROW = "Keep one of the rows."
 
 
-def _checked_rows(reader: csv.DictReader[str], labels_csv: Path) -> dict[str, tuple[str, str]]:
+def _label_rows(labels_csv: Path) -> dict[str, tuple[str, str]]:
+    """Return file → (label, group), in the file's order."""
     rows: dict[str, tuple[str, str]] = {}
-    for row in reader:
-        name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
-        group = (row.get("group") or "").strip()
-        where = f"{labels_csv}, line {reader.line_num}"
-        if any(row.get(None, ())):  # no more than stray commas at the end
+    for row, where in sheets.read_rows(labels_csv, ("file", "label"), ("group",)):
+        name, label, group = row["file"], row["label"], row["group"]
+        if label not in domain.LABELS:
             raise InputError(
-                f"{where}: more fields than the first line names ({', '.join(row[None])}).",
-                'Put names that hold a comma in quotes: "a,b.jpg".',
-            )
-        if label not in ("truck", "no_truck", "cant_tell"):
-            raise InputError(
-                f"{where}: label {label!r} of {name!r}.", "Use truck, no_truck or cant_tell."
+                f"{where}: label {label!r} of {name!r}.", f"Use one of {', '.join(domain.LABELS)}."
             )
         if not name:
             raise InputError(f"{where}: no file is named.", "Fill the column 'file'.")

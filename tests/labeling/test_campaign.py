@@ -102,6 +102,8 @@ def test_twice_is_once_and_a_changed_mind_replaces(ws):
         ("frame_id,worker,label\nf0,ann,truck\nzz,ann,truck\n", r"line 3: unknown frame 'zz'"),
         ("frame_id,worker,label\nf0,,truck\n", r"line 2: worker is empty"),
         ("frame_id,worker\nf0,ann\n", r"no column 'label'"),
+        ("frame_id,worker,label,note\nf0,ann,truck,a,b\n", r"line 2: more fields .*\(b\)"),
+        ("frame_id,worker,label,Label \nf0,ann,truck,x\n", r"the column 'label' twice"),
         ("frame_id,worker,label,label\nf0,ann,truck,no_truck\n", r"the column 'label' twice"),
         ("frame_id,worker,label\nf0,\x1b[31mann,truck\n", r"line 2: worker '\\x1b\[31mann'"),
         ("", r"no column 'frame_id'"),
@@ -115,6 +117,11 @@ def test_wrong_input_is_named_and_nothing_written(ws, text, naming):
         importing.import_annotations(ws, "spring", csv(ws, text))
     assert "\n" not in str(caught.value)
     assert not ws.campaign_labels("spring").exists()
+
+
+def test_columns_in_capitals_and_stray_commas_are_read(ws):
+    path = csv(ws, "Frame_ID, WORKER,Label\nf0, ann,truck,\n")
+    assert importing.import_annotations(ws, "spring", path) == campaign.Added(1, 0, 0)
 
 
 def test_missing_things_are_named(ws):

@@ -71,7 +71,7 @@ def test_a_row_given_twice_counts_once_and_cant_tell_is_left_out(loose):
         ("file,label,Label\na,truck,no_truck\n", r"has the column 'label' twice"),
         (f"file,label\n{BOTH}../x.png,truck\n", r"'\.\./x\.png' leaves the picture folder"),
         (f"file,label\n{BOTH},truck\n", "line 4: no file is named"),
-        (f"file,label\n{BOTH}a,b.png,truck\n", r"line 4: more fields .* \(truck\)\. Put names"),
+        (f"file,label\n{BOTH}a,b.png,truck\n", r"line 4: more fields .* \(truck\)\. Put what"),
     ],
 )
 def test_bad_label_files_are_refused_in_one_line(loose, text, said):
@@ -103,7 +103,7 @@ def test_an_unreadable_picture_is_named(loose):
 
 
 def test_a_missing_label_file_is_named(tmp_path):
-    with pytest.raises(NotFoundError, match=r"no such label file: .*none\.csv"):
+    with pytest.raises(NotFoundError, match=r"no such file: .*none\.csv"):
         dataset.from_files(tmp_path, tmp_path / "none.csv")
 
 
