@@ -112,7 +112,7 @@ def fetch(
     refused = (
         replace(file, refused=f"not copied: {reasons[file.path]}")
         for file in missing
-        if file.path in reasons and uris[file.path] not in known and not file.path.exists()
+        if file.path in reasons and uris[file.path] not in known and not file.path.is_file()
     )
     held_uris = frozenset(uri_of(ws, path) for path in (*held, *there))
     return Fetched(tuple(refused), held_uris, tuple(f"{camera_id}: {said}" for said in remarks))
@@ -258,6 +258,8 @@ def copy(camera_id: str, missing: Sequence[Stored]) -> dict[Path, str]:
 
 def _copy(remote: Any, one: Stored, stop: threading.Event) -> str:  # noqa: ANN401 - pyarrow's
     """Copy one object; return why not, where the store still answers."""
+    if one.path.is_dir() or any(folder.is_file() for folder in one.path.parents):
+        return "a copy here has the name of its folder, or its own name is a folder's: remove that"
     why = ""
     for _ in range(_TRIES):
         try:

@@ -196,6 +196,23 @@ def test_keys_that_no_file_can_have_are_left_and_said(ws: Workspace, s3, put: Pu
     }
 
 
+def test_a_key_whose_folder_is_a_copy_s_name_is_quarantined(
+    ws: Workspace, s3, put: Put, make_clip: MakeClip
+) -> None:
+    cams = registry({"source": s3("gate/**/*.mp4")})
+    put("gate/2026-03-29T100000+0200.mp4", make_clip("a.mp4"))
+    ingest(ws, cams)
+    put("gate/2026-03-29T100000+0200.mp4/2026-03-29T110000+0200.mp4", make_clip("a.mp4"))
+    put("gate/2026-03-29T120000+0200.mp4", make_clip("a.mp4"))
+    clips = {clip.uri.rpartition("/")[2][:13]: clip for clip in ingest(ws, cams).clips}
+    assert {name: clip.status for name, clip in clips.items()} == {
+        "2026-03-29T10": "ok",
+        "2026-03-29T11": "quarantined",
+        "2026-03-29T12": "ok",
+    }
+    assert "not copied: a copy here has the name of its folder" in clips["2026-03-29T11"].reason
+
+
 @pytest.mark.parametrize("name", ["a/../b.mp4", "a/./b.mp4", "a//b.mp4", "a\nb.mp4", "\udc80.mp4"])
 def test_no_such_key_becomes_a_path(name: str) -> None:
     assert not stored._can_be_kept(name)
