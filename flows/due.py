@@ -218,14 +218,15 @@ def counted_at(
 
 
 def _is_aimed_so(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> bool:
-    """Tell whether a counted day was counted by the zones and schedule that it has now."""
+    """Tell whether a day was counted by the entry's zones, schedule and first day of now."""
     from pipeline.daily import aim_of
 
     try:
         told = store.read_object(ws.counts(camera.id, day, model_id).with_suffix(".json"))
     except StoreError:  # damaged: made anew
         return False
-    return told.get("aim", aim_of(camera)) == aim_of(camera)  # older counts do not tell
+    aim = aim_of(camera)
+    return bool(told.get("aim", aim) == aim)  # older counts do not tell
 
 
 def _are_known(ws: Workspace, camera_id: str, day: dt.date, files: Sequence[Path]) -> bool:

@@ -334,7 +334,8 @@ def _write(
 def aim_of(camera: Camera) -> Row:
     """Return what of a registry entry says what is counted, as JSON holds it."""
     zones = [[z.name, z.movement, [list(point) for point in z.polygon]] for z in camera.zones]
-    return {"zones": zones, "schedule": [list(window) for window in camera.schedule]}
+    schedule = [list(window) for window in camera.schedule]
+    return {"valid_from": str(camera.valid_from), "zones": zones, "schedule": schedule}
 
 
 def _daily_row(count: MovementCount) -> Row:
