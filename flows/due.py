@@ -97,8 +97,12 @@ def backlog(
 
     A day leans on those before it (the hour-of-week profile), so once one of a camera is due, or
     was counted anew with another result, the counted ones after it in the range are due again: any
-    order of work then ends in the same tables.
+    order of work then ends in the same tables. So it is after audit windows were counted: they
+    correct the days from theirs on.
     """
+    from pipeline import audits
+
+    audited = audits.brought(ws)
     taught_to = last_taught_days(ws, registry, model_id)
     days: dict[str, list[dt.date]] = {}
     there = taught = 0
@@ -106,7 +110,9 @@ def backlog(
         files = footage(ws, registry, camera_id)
         wanted = [d for d in files if (first is None or d >= first) and d <= last]
         after = [d for d in wanted if d > taught_to.get(camera_id, dt.date.min)]
-        done = _counted_before(ws, registry, camera_id, after, files, model_id)
+        zone = registry.camera(camera_id).timezone
+        heard = [(localtime.local_day(at, zone), ns) for at, ns in audited.get(camera_id, ())]
+        done = _counted_before(ws, registry, camera_id, after, files, model_id, heard)
         days[camera_id] = after[done:]
         there += done
         taught += len(wanted) - len(after)
@@ -120,20 +126,20 @@ def _counted_before(
     days: Sequence[dt.date],
     files: Mapping[dt.date, Sequence[Path]],
     model_id: str,
+    heard: Sequence[tuple[dt.date, int]],
 ) -> int:
     """Return how many of ``days`` from the first on are counted without a hole, each in its turn.
 
-    A day that was counted before the hours of an earlier one changed knew less than it should.
+    A day that was counted before the hours of an earlier one changed knew less than it should, and
+    one before audit windows of its own or earlier days were ``heard`` of (their day, nanoseconds).
     """
     earlier = [d for d in ws.days("counts_hourly", camera_id) if days and d < days[0]]
     newest = max((_written(ws.counts_hourly(camera_id, d, model_id)) for d in earlier), default=0)
     for n, day in enumerate(days):
         at = counted_at(ws, camera_id, day, model_id, files.get(day, ()))
-        if (
-            not at
-            or at < newest
-            or not _is_aimed_so(ws, registry.camera(camera_id, day), day, model_id)
-        ):
+        known = max([newest, *(ns for since, ns in heard if since <= day)])
+        camera = registry.camera(camera_id, day)
+        if not at or at < known or not _is_aimed_so(ws, camera, day, model_id):
             return n
         newest = max(newest, _written(ws.counts_hourly(camera_id, day, model_id)))
     return len(days)

@@ -220,7 +220,9 @@ def _write_table(
         if window["window_id"] in said
     ]
     path = ws.campaign_labels(campaign) / "audit.parquet"
-    store.write_table(path, store.table_of(rows, AUDIT), AUDIT)
+    table = store.table_of(rows, AUDIT)
+    if not store.same_rows(path, table, AUDIT):  # else the days it corrects would be due again
+        store.write_table(path, table, AUDIT)
 
 
 def _grid(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

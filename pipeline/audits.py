@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import exposure, localtime, schemas, store
 from pipeline.domain import Span
+from pipeline.errors import StoreError
 
 if TYPE_CHECKING:
     from pipeline.counting import AuditWindows, DayCount
@@ -55,6 +56,26 @@ class Counted:
 def tables(ws: Workspace) -> list[Path]:
     """Return the workspace's tables of audit windows."""
     return sorted((ws.root / "labels").glob("*/audit.parquet"))
+
+
+def brought(ws: Workspace) -> dict[str, list[tuple[dt.datetime, int]]]:
+    """Return, per camera, each table's first window of it and when that table was written (ns).
+
+    A damaged table is left out: counting will tell.
+    """
+    found: dict[str, list[tuple[dt.datetime, int]]] = {}
+    for path in tables(ws):
+        firsts: dict[str, dt.datetime] = {}
+        try:
+            rows = store.read_table(path, schemas.AUDIT).to_pylist()
+        except StoreError:
+            continue
+        for row in rows:
+            started_at = row["started_at"]
+            firsts[row["camera_id"]] = min(firsts.get(row["camera_id"], started_at), started_at)
+        for camera_id, first in firsts.items():
+            found.setdefault(camera_id, []).append((first, path.stat().st_mtime_ns))
+    return found
 
 
 def debiased(

@@ -119,6 +119,32 @@ def test_a_day_whose_forerunner_changed_after_it_was_counted_is_due_again(world:
     assert backlog(world, first=second).as_text()["west"] == ["2026-03-03", "2026-03-04"]
 
 
+def test_audit_windows_counted_later_make_the_days_from_theirs_on_due(world: Path) -> None:
+    from pipeline import schemas, store
+
+    ws = Workspace(world)
+    for day in range(3):
+        counted(ws, "west", FIRST + dt.timedelta(days=day))
+    start = at("2026-03-04T03:30+00:00")  # 21:30 of the 3rd in Chicago
+    window = {
+        "window_id": "w",
+        "camera_id": "west",
+        "movement": "out",
+        "started_at": start,
+        "ended_at": start + dt.timedelta(seconds=20),
+        "truck_count": 2.0,
+        "n_workers": 1,
+    }
+    path = ws.campaign_labels("eyes") / "audit.parquet"
+    store.write_table(path, store.table_of([window], schemas.AUDIT), schemas.AUDIT)
+    for later_by_s, days in ((60, ["2026-03-03", "2026-03-04"]), (-60, None)):
+        when = ws.counts("west", FIRST, "bright").stat().st_mtime + later_by_s
+        os.utime(path, (when, when))
+        assert backlog(world).as_text().get("west") == days
+    path.write_bytes(b"no table")
+    assert "west" not in backlog(world).as_text()
+
+
 def test_zones_or_a_schedule_set_after_the_count_make_their_days_due(world: Path) -> None:
     from pipeline import daily
     from pipeline.ingest import ingest

@@ -66,7 +66,10 @@ def test_counts_become_the_table_that_counting_reads(drawn, tmp_path):
         f"window_id,worker,truck_count\n{first},ann,3\n{first},bob,4\n{second},ann,0\n{third},,\n"
     )
     assert audit.import_counts(drawn, "spring", path) == 3
+    table = drawn.campaign_labels("spring") / "audit.parquet"
+    before = table.stat().st_mtime_ns
     assert audit.import_counts(drawn, "spring", path) == 3
+    assert table.stat().st_mtime_ns == before  # the days it corrects would be due again
     rows = store.read_table(tmp_path / "labels/spring/audit.parquet", schemas.AUDIT).to_pylist()
     assert rows == [
         {
