@@ -254,7 +254,7 @@ def _are_known(ws: Workspace, camera_id: str, day: dt.date, files: Sequence[Path
     for path in files:
         uri = uri_of(ws, path)
         try:  # what could not be read then has no hash; what lies in a store alone is not here
-            if known[uri] and path.exists() and contents.of(path, uri) != known[uri]:
+            if known[uri] and path.exists() and not contents.is_still(path, uri, known[uri]):
                 return False
         except OSError:
             return False

@@ -57,6 +57,21 @@ class Contents:
             known = self._known[uri] = [*as_it_is, content_hash(path)]
         return str(known[-1])
 
+    def is_still(self, path: Path, uri: str, digest: str) -> bool:
+        """Tell whether a file holds what it held, reading it only if size or age say otherwise.
+
+        A workspace that moved to another disk is not read for this; `of` will, once.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        found, known = path.stat(), self._known.get(uri)
+        if not isinstance(known, list):  # of a time before these were kept
+            return True
+        if known[:2] == [found.st_size, found.st_mtime_ns]:
+            return str(known[-1]) == digest
+        return content_hash(path) == digest
+
     def keep(self, uris: Collection[str]) -> None:
         """Keep what is known of these files; the others are gone."""
         kept = {uri: known for uri, known in self._known.items() if uri in uris}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -178,9 +179,12 @@ def test_footage_that_came_after_the_count_makes_its_day_due(world: Path) -> Non
     assert backlog(world).as_text()["west"] == ["2026-03-04"]
 
 
-def test_footage_copied_later_with_the_recording_s_time_makes_its_day_due(world: Path) -> None:
+def test_footage_copied_later_with_the_recording_s_time_makes_its_day_due(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As ``rsync -a`` copies; what is in the clips table was merely touched."""
     from pipeline import schemas, store
+    from pipeline.footage import contents
     from pipeline.ingest import ingest
 
     ws = Workspace(world)
@@ -202,6 +206,12 @@ def test_footage_copied_later_with_the_recording_s_time_makes_its_day_due(world:
         late.replace(first)
         os.utime(first, (1.7e9, 1.7e9))
         assert backlog(world).as_text().get("west") == due_days
+    ingest(ws, registry, ["west"])
+    with monkeypatch.context() as moved:  # another disk, cp -a: nothing is read
+        moved.setattr(contents, "content_hash", lambda path: pytest.fail(f"read {path}"))
+        shutil.copy2(first, late)
+        late.replace(first)
+        assert "west" not in backlog(world).as_text()
     late.symlink_to(world / "nowhere.mp4")  # ingest quarantines it
     assert "west" not in backlog(world).as_text()
     clips = store.read_table(ws.clips("west", FIRST + dt.timedelta(days=2)), schemas.CLIPS)
