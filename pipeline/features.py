@@ -1,7 +1,7 @@
 """``features/features.parquet``: a row per site and session, from what was known at its open.
 
 The row of a session uses publications with ``as_of`` before the session opens and nothing else, so
-publishing more later never changes it. Rows run from the first session after the site's first
+publishing more later never changes it, nor does aiming a camera anew: publications tell the view. Rows run from the first session after the site's first
 publication to the first one after its last; that last row is still open, until its session is.
 
 ``level`` is what was counted; what compares it with earlier days takes those on the level's basis
@@ -17,14 +17,13 @@ import datetime as dt
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import schemas, sheets, store, vintages
+from pipeline import lineage, schemas, sheets, store, vintages
 from pipeline.errors import ConfigError, InputError, NotFoundError
 from pipeline.exchanges import sessions
 from pipeline.progress import note
@@ -91,7 +90,11 @@ def feature_rows(ws: Workspace, registry: Registry, movement: str | None = None)
             'Give its cameras one in cameras.toml, e.g. exchange = "XNYS".',
         )
     told = [
-        _Told(*(_read(series, ws, i) for series in (DAILY, HOURLY, MODEL_CHANGES))) for i in known
+        _Told(
+            *(_read(series, ws, i) for series in (DAILY, HOURLY, MODEL_CHANGES)),
+            lineage.notes(ws, [i]),
+        )
+        for i in known
     ]
     rows = [row for site in sites for row in _site_rows(site, registry, known, told)]
     if not rows:
@@ -115,6 +118,7 @@ class _Told:
     daily: pa.Table
     hourly: pa.Table
     changes: pa.Table
+    notes: dict[tuple[str, dt.date], lineage.Noted]
 
 
 def _sites(registry: Registry, movement: str | None) -> Iterator[Site]:
@@ -158,15 +162,15 @@ def _site_rows(
     if not cameras:
         return
     dates = [row["date"].date() for rows in daily for row in rows]
-    aimed = {camera: _aimed_anew(registry, camera, site.movement) for camera in cameras}
-    state = KnownSite(cameras, min(dates), max(dates), aimed)
+    views = [_views(registry, site, *of) for of in zip(daily, told, strict=True)]
+    state = KnownSite(cameras, min(dates), max(dates))
     calendar = sessions(site.exchange, min(dates), known[published[-1]].date())
     open_days = np.array([state.first + dt.timedelta(i) in calendar for i in _days(state)])
     taken = 0
     for session, opens_at in calendar.items():
         before = bisect_left(known, opens_at)
         for i in range(taken, before):
-            _take(state, site, daily[i], hourly[i], changes[i])
+            _take(state, site, daily[i], views[i], hourly[i], changes[i])
         taken = max(taken, before)
         if state.as_of is not None:
             row = features(state, open_days)
@@ -176,18 +180,19 @@ def _site_rows(
             return
 
 
-def _aimed_anew(registry: Registry, camera: str, movement: str) -> list[dt.date]:
-    """Return the local days from which a movement has other zones than before, in order.
+def _views(registry: Registry, site: Site, daily: Sequence[Row], told: _Told) -> list[str]:
+    """Return where each row's camera looked, as its publication noted it.
 
-    An entry for another address of the footage alone is no other view.
+    One that noted none, as before November 2026, is taken by the registry of now.
     """
-    entries = sorted(registry.entries_of(camera), key=lambda entry: entry.valid_from)
-    looked = [{z.polygon for z in entry.zones if z.movement == movement} for entry in entries]
-    return [
-        later.valid_from
-        for later, (before, after) in zip(entries[1:], pairwise(looked), strict=True)
-        if before != after
-    ]
+
+    def view(camera: str, day: dt.date) -> str:
+        noted = told.notes.get((camera, day), {}).get(lineage.noted_view(site.movement))
+        if noted is None and camera in registry.ids:
+            return lineage.view_of(registry.camera(camera, day), site.movement)
+        return noted or ""
+
+    return [view(row["camera_id"], row["date"].date()) for row in daily]
 
 
 def _days(state: KnownSite) -> range:
@@ -214,14 +219,19 @@ def _is_of(site: Site, row: Row) -> bool:
 
 
 def _take(
-    state: KnownSite, site: Site, daily: Sequence[Row], hourly: pa.Table, changes: Sequence[Row]
+    state: KnownSite,
+    site: Site,
+    daily: Sequence[Row],
+    views: Sequence[str],
+    hourly: pa.Table,
+    changes: Sequence[Row],
 ) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    for row in daily:
+    for row, view in zip(daily, views, strict=True):
         if _is_of(site, row) and not vintages.is_withdrawn(row):
-            state.publish(row)
+            state.publish(row, view)
         else:
             state.withdraw(row)
     for row in changes:

@@ -20,6 +20,7 @@ from pipeline.errors import NotFoundError
 from pipeline.vintages import DAILY
 
 if TYPE_CHECKING:
+    from pipeline.domain import Camera
     from pipeline.store import Workspace
 
 Row = dict[str, Any]
@@ -79,13 +80,32 @@ def digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
+def view_of(camera: Camera, movement: str) -> str:
+    """Return a digest of where a movement is looked for: the outlines of its zones, not their names.
+
+    An entry for another address of the footage alone is no other view.
+    """
+    outlines = sorted(zone.polygon for zone in camera.zones if zone.movement == movement)
+    return digest(json.dumps(outlines).encode())
+
+
+def noted_view(movement: str) -> str:
+    """Return the key under which a publication notes :func:`view_of` a movement."""
+    return f"view of {movement}"
+
+
 def made_from(ws: Workspace, camera: str, day: dt.date, model_id: str) -> Noted:
     """Return the digests that a publication notes of a camera-day, besides those of its counts.
 
     ``scores`` is that of the note beside the scores, which digests all that they were made from:
     the scores themselves are far larger and a function of it.
     """
+    told = ws.counts(camera, day, model_id).with_suffix(".json")
+    views = store.read_object(told).get("views", {}) if told.is_file() else {}
     return {
+        **{noted_view(movement): view for movement, view in views.items()},
+        "clips": digest_of(ws.clips(camera, day)),
+        "passages": digest_of(ws.passages(camera, day, model_id)),
         "scores": digest_of(ws.scores(camera, day, model_id).with_suffix(".json")),
         "card": digest_of(ws.model(model_id) / "card.json"),
     }
@@ -150,7 +170,7 @@ def _vintage(
     said = f"as of {as_of.isoformat()} ({rows[0]['revision_reason']})"
     link = Link("vintage", _name(ws, path), digest_of(path), said)
     counts = _file(ws, "counts", ws.counts(camera, day, model_id), noted)
-    counts.made_from.append(_file(ws, "passages", ws.passages(camera, day, model_id), {}))
+    counts.made_from.append(_file(ws, "passages", ws.passages(camera, day, model_id), noted))
     counts.made_from.append(_scores(ws, camera, day, model_id, noted))
     if any(row["method"].endswith("+audit") for row in rows):
         counts.made_from.extend(_file(ws, "audit", table, {}) for table in audits.tables(ws))
@@ -178,7 +198,7 @@ def _scores(ws: Workspace, camera: str, day: dt.date, model_id: str, noted: Note
     now = digest_of(path.with_suffix(".json"))
     state = _state(path, now, noted.get("scores"))
     link = Link("scores", _name(ws, path), digest_of(path), _rows(path), state)
-    clips = _file(ws, "clips", ws.clips(camera, day), {})
+    clips = _file(ws, "clips", ws.clips(camera, day), noted)
     if clips.digest is not None:
         for row in store.read_table(ws.clips(camera, day), schemas.CLIPS).to_pylist():
             clips.made_from.append(Link("clip", row["uri"], row["content_hash"], row["status"]))

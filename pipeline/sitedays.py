@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,27 +55,16 @@ class SiteTotals:
 
 
 class KnownSite:
-    """What has been published of one site and movement so far; rows go in by ``as_of``.
+    """What has been published of one site and movement so far; rows go in by ``as_of``."""
 
-    ``aimed`` holds, by camera and in order, the local days from which it has other zones.
-    """
-
-    def __init__(
-        self,
-        cameras: Iterable[str],
-        first: dt.date,
-        last: dt.date,
-        aimed: Mapping[str, Sequence[dt.date]] | None = None,
-    ) -> None:
+    def __init__(self, cameras: Iterable[str], first: dt.date, last: dt.date) -> None:
         self.cameras = {camera: i for i, camera in enumerate(sorted(cameras))}
         self.first, days = first, (last - first).days + 1
         shape = (len(self.cameras), days)
         self.count, self.lo, self.hi, self.coverage = (np.full(shape, np.nan) for _ in range(4))
         self.model = np.full(shape, -1)
-        self.aim = np.zeros(shape, dtype=np.int64)
-        for camera, days_anew in (aimed or {}).items():
-            for day in days_anew:
-                self.aim[self.cameras[camera], max((day - first).days, 0) :] += 1
+        self.view = np.full(shape, -1)
+        self.views: dict[str, int] = {}
         self.models: dict[str, int] = {}
         self.rows: dict[tuple[int, int], Row] = {}
         self.hours: dict[tuple[int, int], dict[dt.datetime, tuple[float, bool]]]
@@ -86,14 +75,15 @@ class KnownSite:
         """By camera: its latest day, and when that was first published."""
         self.as_of: dt.datetime | None = None
 
-    def publish(self, row: Row) -> None:
-        """Take one published row of ``schemas.DAILY``."""
+    def publish(self, row: Row, view: str = "") -> None:
+        """Take one published row of ``schemas.DAILY``, and where its camera looked."""
         at = camera, day = self._place(row)
         self.count[at] = _number(row["truck_count"])
         self.lo[at] = _number(row["truck_count_lo"])
         self.hi[at] = _number(row["truck_count_hi"])
         self.coverage[at] = row["coverage"]
         self.model[at] = self._model(row["model_id"])
+        self.view[at] = self.views.setdefault(view, len(self.views))
         self.rows[at] = row
         if camera not in self.newest or self.newest[camera][0] < day:
             self.newest[camera] = day, row["as_of"]
@@ -180,7 +170,7 @@ class KnownSite:
             for model in np.unique(self.model[camera]):
                 by = self._factor(camera, model, self.model[camera, day])
                 scale[:, camera, self.model[camera] == model] = by[:, None]
-            scale[:, camera, self.aim[camera] != self.aim[camera, day]] = np.nan
+            scale[:, camera, self.view[camera] != self.view[camera, day]] = np.nan
         return self._added(needed, scale)
 
     def _factor(self, camera: int, old: int, new: int) -> Floats:

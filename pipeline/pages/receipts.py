@@ -119,6 +119,7 @@ def _page(ws: Workspace, camera: Camera, day: dt.date, path: Path, index: Path |
         by_hour=_by_hour(ws, camera, day, counted),
         published=counted.published,
         anew=counted.anew,
+        seen_then_s=_seen_then_s(ws, camera.id, day, counted, cover),
         model_id=counted.model_id,
         as_of=max((r["as_of"] for r in counted.rows), default=None) if counted.published else None,
         cover=cover,
@@ -141,6 +142,16 @@ def _page(ws: Workspace, camera: Camera, day: dt.date, path: Path, index: Path |
         chain=lineage.lineage(ws, camera.id, day) if counted.published else None,
         report=_link(path, index) if index else None,
     )
+
+
+def _seen_then_s(
+    ws: Workspace, camera: str, day: dt.date, counted: Counted, cover: coverage.DayCoverage
+) -> float | None:
+    """Return the seconds that the count rests on, where clips now show more or less."""
+    path = ws.counts(camera, day, counted.model_id)
+    rows = store.read_table(path, schemas.COUNTS).to_pylist() if path.is_file() else counted.rows
+    seen_s = max(float(row["exposure_s"]) for row in rows)
+    return seen_s if abs(seen_s - cover.exposure_s) >= coverage.SHORTEST_GAP_S else None
 
 
 def _link(page: Path, target: Path) -> str:

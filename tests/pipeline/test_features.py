@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import schemas, store, vintages
+from pipeline import lineage, schemas, store, vintages
 from pipeline.cameras import parse
 from pipeline.errors import ConfigError, InputError, NotFoundError
 from pipeline.features import adjusted_level, feature_rows, robust_z, write_features
@@ -261,6 +261,35 @@ def test_a_camera_aimed_anew_is_not_compared_with_its_old_road(
     assert [row["level"] for row in rows] == [100.0] * 5 + [305.0, 306.0, 307.0, 308.0, 309.0]
     assert rows[6]["mean_5"] == pytest.approx(second_day)
     assert (rows[9]["mean_5"], rows[9]["mean_20"]) == fifth_day
+
+
+def test_an_aim_entered_late_leaves_the_rows_of_before_as_they_were(counted, camera_entry):
+    """100, 110, ... 140 from Monday on; a week later the camera is said to be moved on Thursday."""
+
+    def count(day: int, trucks: float) -> None:
+        date = MONDAY + dt.timedelta(days=day)
+        camera = counted.registry.camera("north-gate", date)
+        counted.count(str(date), trucks)
+        beside = counted.ws.counts("north-gate", date, "m1").with_suffix(".json")
+        views = {"out": lineage.view_of(camera, "out")}
+        store.write_json(beside, {"arithmetic": {}, "views": views})
+
+    for day in range(5):
+        count(day, 100.0 + 10 * day)
+        counted.publish(_morning_after(MONDAY + dt.timedelta(days=day)).isoformat())
+    before = feature_rows(counted.ws, counted.registry)
+    assert [row["mean_5"] for row in before] == [None, None, 110.0, 115.0, 120.0]
+    corner = [{"name": "exit", "movement": "out", "polygon": CORNER}]
+    moved = {**camera_entry(), "valid_from": MONDAY + dt.timedelta(days=3), "zones": corner}
+    counted.registry = parse({"camera": [camera_entry(), moved]})
+    assert feature_rows(counted.ws, counted.registry) == before
+    count(3, 230.0)
+    count(4, 240.0)
+    counted.publish(_morning_after(MONDAY + dt.timedelta(days=7)).isoformat())
+    *earlier, last = feature_rows(counted.ws, counted.registry)
+    assert earlier == before
+    # Of the new view there are two days, too few for a mean of five.
+    assert (last["level"], last["mean_5"]) == (240.0, None)
 
 
 def test_history_published_in_one_go_does_not_wait_for_a_camera_long_gone():

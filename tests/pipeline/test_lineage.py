@@ -110,7 +110,7 @@ def test_the_chain_runs_from_cell_to_votes(traced):
     assert links["votes"].said == "6 annotations by 3 workers"
     assert links["scores"].said == "2 rows"
     assert links["clip"].digest == "abc"
-    for kind in ("counts", "scores", "card", "labels"):
+    for kind in ("counts", "passages", "scores", "clips", "card", "labels"):
         assert links[kind].state == "as published", kind
     for kind in ("table", "vintage", "counts", "passages", "scores", "clips", "weights", "votes"):
         content = (ws.root / links[kind].name).read_bytes()
@@ -145,6 +145,17 @@ def test_files_that_changed_since_publication_are_said(traced):
     assert links["weights"].digest is None
     assert links["card"].state == "as published"
     assert "40.0 trucks" in links["cell"].name
+
+
+def test_a_clip_that_came_after_publication_is_no_source_of_it(traced):
+    ws = traced.ws
+    path = ws.clips("north-gate", DAY)
+    (clip,) = store.read_table(path, schemas.CLIPS).to_pylist()
+    late = {**clip, "clip_id": "k2", "uri": "footage/late.mp4", "content_hash": "def"}
+    store.write_table(path, store.table_of([clip, late], schemas.CLIPS), schemas.CLIPS)
+    links = _links(lineage(ws, "north-gate", DAY))
+    assert (links["clips"].said, links["clips"].state) == ("2 rows", "changed since publication")
+    assert links["counts"].state == links["passages"].state == "as published"
 
 
 def test_a_bare_publication_has_a_tree_too(counted):
