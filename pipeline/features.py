@@ -1,8 +1,9 @@
 """``features/features.parquet``: a row per site and session, from what was known at its open.
 
 The row of a session uses publications with ``as_of`` before the session opens and nothing else, so
-publishing more later never changes it, nor does aiming a camera anew: publications tell the view. Rows run from the first session after the site's first
-publication to the first one after its last; that last row is still open, until its session is.
+publishing more later never changes it. Nor does aiming a camera anew: publications tell its view.
+Rows run from the first session after the site's first publication to the first one after its last;
+that last row is still open, until its session is.
 
 ``level`` is what was counted; what compares it with earlier days takes those on the level's basis
 (:meth:`sitedays.KnownSite.on_basis_of`).

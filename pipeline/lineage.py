@@ -81,7 +81,7 @@ def digest(content: bytes) -> str:
 
 
 def view_of(camera: Camera, movement: str) -> str:
-    """Return a digest of where a movement is looked for: the outlines of its zones, not their names.
+    """Return a digest of where a movement is looked for: its zones' outlines, not their names.
 
     An entry for another address of the footage alone is no other view.
     """
