@@ -92,7 +92,9 @@ def feature_rows(ws: Workspace, registry: Registry, movement: str | None = None)
         )
     told = [
         _Told(
-            *(_read(series, ws, i) for series in (DAILY, HOURLY, MODEL_CHANGES)),
+            _read(DAILY, ws, i),
+            _read(HOURLY, ws, i),
+            _read(MODEL_CHANGES, ws, i),
             lineage.notes(ws, [i]),
         )
         for i in known
