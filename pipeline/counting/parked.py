@@ -43,6 +43,7 @@ def set_parked_aside(
             parked.append((int(first), int(last)))
     present = cells.positives > cells.negatives
     parked = [_widened(present, first, last, 2 * width) for first, last in parked]
+    parked = _joined(present, parked, width, longest)
     if not parked:
         return cells, []
     free = np.ones(vote.size)
@@ -70,3 +71,18 @@ def _widened(present: Flags, first: int, last: int, most: int) -> tuple[int, int
     while end < min(last + most, present.size) and present[end]:
         end += 1
     return begin, end
+
+
+def _joined(
+    present: Flags, parked: list[tuple[int, int]], width: int, longest: float
+) -> list[tuple[int, int]]:
+    """Join stretches that missed frames have cut apart: between two, absence never lasts a stay."""
+    joined = parked[:1]
+    for first, last in parked[1:]:
+        between = present[joined[-1][1] : first]
+        starts, ends = runs(~between)
+        if between.size <= longest and max(ends - starts, default=0) <= width:
+            joined[-1] = joined[-1][0], last
+        else:
+            joined.append((first, last))
+    return joined

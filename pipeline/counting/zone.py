@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.counting.bursts import dense_stretches, thinned
 from pipeline.counting.doubt import counted_as, doubted, log_odds, sure_trucks
-from pipeline.counting.evidence import Cells, Evidence, grid, weigh
+from pipeline.counting.evidence import Cells, Evidence, grid, weigh, within
 from pipeline.counting.fit import learn
 from pipeline.counting.model import Fit, ZoneDay
 from pipeline.counting.occupancy import Occupancy, by_occupancy
@@ -197,8 +197,16 @@ def count_zone(
         evidence.at_s.size,
         evidence.prevalence,
         learned,
-        by_occupancy(evidence, classifier, learned, hours, seen_s),
+        by_occupancy(_without(evidence, parked), classifier, learned, hours, seen_s),
         fit,
+    )
+
+
+def _without(evidence: Evidence, parked: Sequence[Passage]) -> Evidence:
+    """Leave out the frames in which a truck is parked: they tell nothing of those that pass."""
+    free = ~within(evidence.at_s, [(one.entered_s, one.exited_s) for one in parked])
+    return Evidence(
+        evidence.at_s[free], evidence.positive[free], evidence.beyond[free], evidence.prevalence
     )
 
 

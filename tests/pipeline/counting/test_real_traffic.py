@@ -57,6 +57,27 @@ def test_a_parked_truck_is_one_passage_flagged() -> None:
     assert parked.exited_s == pytest.approx(1100, abs=2)
 
 
+def test_a_parked_truck_that_is_missed_for_a_moment_is_still_one() -> None:
+    trucks = [(100.0 * k, 100.0 * k + 3) for k in range(1, 6)]
+    stands = [(700.0, 900.0), (902.0, 1100.0)]  # two seconds, less than the three of a stay
+    row = count([scores([*trucks, *stands], 1200)], [(0, 1200)], 1200)
+    assert row.truck_count == pytest.approx(6, abs=0.5)
+    (parked,) = [one for one in row.passages if "parked" in one.flags]
+    assert (parked.entered_s, parked.exited_s) == pytest.approx((700, 1100), abs=2)
+    apart = [(700.0, 900.0), (910.0, 1100.0)]
+    row = count([scores([*trucks, *apart], 1200)], [(0, 1200)], 1200)
+    assert row.truck_count == pytest.approx(7, abs=0.5)
+    assert [one.flags for one in row.passages].count(("parked",)) == 2
+
+
+def test_a_parked_truck_is_no_drift() -> None:
+    """Ten minutes of standing are 200 stays of three seconds, and no disagreement."""
+    trucks = [(100.0 * k, 100.0 * k + 3) for k in range(1, 31)]
+    row = count([scores([*trucks, (3010.0, 3610.0)], 7200)], [(0, 7200)], 7200)
+    assert row.truck_count == pytest.approx(31, abs=1)
+    assert row.quality == "ok"
+
+
 def test_a_glimpse_counts_as_far_as_it_looks_like_a_truck(monkeypatch: pytest.MonkeyPatch) -> None:
     trucks = scores([(100.0 * k, 100.0 * k + 3) for k in range(1, 6)], 600)
     road = replace(
