@@ -89,6 +89,13 @@ def view_of(camera: Camera, movement: str) -> str:
     return digest(json.dumps(outlines).encode())
 
 
+def views_of_counts(ws: Workspace, camera: str, day: dt.date, model_id: str) -> dict[str, str]:
+    """Return :func:`view_of` each movement as a day was counted; none before November 2026."""
+    told = ws.counts(camera, day, model_id).with_suffix(".json")
+    views: dict[str, str] = store.read_object(told).get("views", {}) if told.is_file() else {}
+    return views
+
+
 def noted_view(movement: str) -> str:
     """Return the key under which a publication notes :func:`view_of` a movement."""
     return f"view of {movement}"
@@ -100,8 +107,7 @@ def made_from(ws: Workspace, camera: str, day: dt.date, model_id: str) -> Noted:
     ``scores`` is that of the note beside the scores, which digests all that they were made from:
     the scores themselves are far larger and a function of it.
     """
-    told = ws.counts(camera, day, model_id).with_suffix(".json")
-    views = store.read_object(told).get("views", {}) if told.is_file() else {}
+    views = views_of_counts(ws, camera, day, model_id)
     return {
         **{noted_view(movement): view for movement, view in views.items()},
         "clips": digest_of(ws.clips(camera, day)),

@@ -21,7 +21,15 @@ from pipeline.cameras import Registry
 from pipeline.daily import model_in_use
 from pipeline.errors import ConfigError, InputError, NotFoundError
 from pipeline.exchanges import tradable_from
-from pipeline.lineage import MADE_FROM, Noted, digest, made_from, notes
+from pipeline.lineage import (
+    MADE_FROM,
+    Noted,
+    digest,
+    made_from,
+    notes,
+    view_of,
+    views_of_counts,
+)
 from pipeline.progress import note, track
 from pipeline.splice import model_changes
 from pipeline.vintages import (
@@ -169,7 +177,8 @@ def _collect(
     """Read the counts of ``model_id`` whose local day was over ``by`` that instant.
 
     Days whose files are byte for byte what their last publication was made from are passed over,
-    and those of which a counting that was killed, or is not done, has written one file of two.
+    those of which a counting that was killed, or is not done, has written one file of two, and
+    those counted in other zones than the registry has for them (by a model used again, say).
     """
     import pyarrow as pa
 
@@ -195,6 +204,9 @@ def _collect(
             if not _add_up(of_day, hours):
                 note(f"{camera_id} {day} left out: its hours are not its day's; count it again")
                 continue
+        if _counted_elsewhere(ws, registry, camera_id, day, model_id):
+            note(f"{camera_id} {day} left out: it was counted in other zones; count it again")
+            continue
         digests[camera_id, day] = now
         daily.append(of_day)
         hourly.append(hours)
@@ -204,6 +216,15 @@ def _collect(
         _days(digests),
         digests,
     )
+
+
+def _counted_elsewhere(
+    ws: Workspace, registry: Registry, camera_id: str, day: dt.date, model_id: str
+) -> bool:
+    views = views_of_counts(ws, camera_id, day, model_id)
+    camera = registry.camera(camera_id, day)
+    movements = {zone.movement for zone in camera.zones}
+    return bool(views) and views != {m: view_of(camera, m) for m in movements}
 
 
 def _add_up(daily: pa.Table, hourly: pa.Table) -> bool:

@@ -24,6 +24,7 @@ import pipeline.publish as publishing
 from pipeline import schemas, store, vintages
 from pipeline.cameras import parse
 from pipeline.errors import ConfigError, InputError, NotFoundError, StoreError
+from pipeline.lineage import view_of
 from pipeline.publish import (
     publish,
     read_daily_counts,
@@ -248,6 +249,30 @@ def test_withdrawn_hours_outside_the_schedule_have_no_coverage(counted, camera_e
     gone = hours[hours["movement"] == "out"]
     assert gone["truck_count"].isna().all()
     assert gone["coverage"].dropna().tolist() == [0.0, 0.0]
+
+
+def test_a_count_of_other_zones_does_not_come_back_with_its_model(counted, camera_entry, capsys):
+    """The camera was moved after m1 had counted; m2 counted the new view, and m1 is used again."""
+
+    def count(model_id, trucks, movement):
+        counted.model(model_id)
+        counted.count(DAY, trucks, model_id=model_id, movement=movement)
+        camera = counted.registry.camera("north-gate", dt.date.fromisoformat(DAY))
+        beside = counted.ws.counts("north-gate", dt.date.fromisoformat(DAY), model_id)
+        views = {movement: view_of(camera, movement)}
+        store.write_json(beside.with_suffix(".json"), {"arithmetic": {}, "views": views})
+
+    count("m1", 40, "out")
+    assert counted.publish(T1).rows == 1
+    corner = {"name": "exit", "movement": "leaving", "polygon": [[0, 0], [0.5, 0], [0.5, 0.5]]}
+    counted.registry = parse({"camera": [camera_entry(zones=[corner])]})
+    count("m2", 25, "leaving")
+    assert counted.publish(T2).rows == 2
+    counted.model("m1")
+    assert counted.publish(T3).rows == 0
+    assert f"north-gate {DAY} left out: it was counted in other zones" in capsys.readouterr().err
+    latest = read_daily_counts(counted.ws.root).set_index("movement")
+    assert latest["truck_count"].dropna().to_dict() == {"leaving": 25.0}
 
 
 def test_a_day_whose_footage_is_gone_is_no_movement_withdrawn(counted):
