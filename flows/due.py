@@ -225,14 +225,13 @@ def counted_at(
 
 def _is_aimed_so(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> bool:
     """Tell whether a day was counted by the entry's zones, schedule and first day of now."""
-    from pipeline.daily import aim_of
+    from pipeline.lineage import aim_of, counted_aim
 
     try:
-        told = store.read_object(ws.counts(camera.id, day, model_id).with_suffix(".json"))
+        aim = counted_aim(ws, camera.id, day, model_id)
     except StoreError:  # damaged: made anew
         return False
-    aim = aim_of(camera)
-    return bool(told.get("aim", aim) == aim)  # older counts do not tell
+    return aim in (None, aim_of(camera))  # older counts do not tell
 
 
 def _are_known(ws: Workspace, camera_id: str, day: dt.date, files: Sequence[Path]) -> bool:

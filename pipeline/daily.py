@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import aim, audits, cores, exposure, localtime, schemas, stays, store
+from pipeline import aim, audits, cores, exposure, lineage, localtime, schemas, stays, store
 from pipeline.domain import Camera, Span
 from pipeline.errors import FootageError, InputError, NotFoundError
 from pipeline.progress import track
@@ -327,15 +327,8 @@ def _write(
             store.write_table(path, table, schema)
     lines = {m.movement: m.arithmetic for m in result.movements}
     arithmetic = ws.counts(camera.id, day, model_id).with_suffix(".json")
-    store.write_json(arithmetic, {"arithmetic": lines, "aim": aim_of(camera)})
+    store.write_json(arithmetic, {"arithmetic": lines, "aim": lineage.aim_of(camera)})
     return daily
-
-
-def aim_of(camera: Camera) -> Row:
-    """Return what of a registry entry says what is counted, as JSON holds it."""
-    zones = [[z.name, z.movement, [list(point) for point in z.polygon]] for z in camera.zones]
-    schedule = [list(window) for window in camera.schedule]
-    return {"valid_from": str(camera.valid_from), "zones": zones, "schedule": schedule}
 
 
 def _daily_row(count: MovementCount) -> Row:

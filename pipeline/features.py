@@ -192,7 +192,8 @@ def _views(registry: Registry, site: Site, daily: Sequence[Row], told: _Told) ->
     def view(camera: str, day: dt.date) -> str:
         noted = told.notes.get((camera, day), {}).get(lineage.noted_view(site.movement))
         if noted is None and camera in registry.ids:
-            return lineage.view_of(registry.camera(camera, day), site.movement)
+            views = lineage.views_of(lineage.aim_of(registry.camera(camera, day)))
+            return views.get(site.movement, "")
         return noted or ""
 
     return [view(row["camera_id"], row["date"].date()) for row in daily]

@@ -80,24 +80,33 @@ def digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def view_of(camera: Camera, movement: str) -> str:
-    """Return a digest of where a movement is looked for: its zones' outlines, not their names.
+def aim_of(camera: Camera) -> Row:
+    """Return what of a registry entry says what is counted, as JSON holds it."""
+    zones = [[z.name, z.movement, [list(point) for point in z.polygon]] for z in camera.zones]
+    schedule = [list(window) for window in camera.schedule]
+    return {"valid_from": str(camera.valid_from), "zones": zones, "schedule": schedule}
+
+
+def counted_aim(ws: Workspace, camera: str, day: dt.date, model_id: str) -> Row | None:
+    """Return :func:`aim_of` the entry that a day was counted by; None before November 2026."""
+    told = ws.counts(camera, day, model_id).with_suffix(".json")
+    aim: Row | None = store.read_object(told).get("aim") if told.is_file() else None
+    return aim
+
+
+def views_of(aim: Row) -> dict[str, str]:
+    """Return, by movement, a digest of where it is looked for: its zones' outlines, not names.
 
     An entry for another address of the footage alone is no other view.
     """
-    outlines = sorted(zone.polygon for zone in camera.zones if zone.movement == movement)
-    return digest(json.dumps(outlines).encode())
-
-
-def views_of_counts(ws: Workspace, camera: str, day: dt.date, model_id: str) -> dict[str, str]:
-    """Return :func:`view_of` each movement as a day was counted; none before November 2026."""
-    told = ws.counts(camera, day, model_id).with_suffix(".json")
-    views: dict[str, str] = store.read_object(told).get("views", {}) if told.is_file() else {}
-    return views
+    outlines: dict[str, list[list[list[float]]]] = {}
+    for _, movement, polygon in aim["zones"]:
+        outlines.setdefault(movement, []).append(polygon)
+    return {movement: digest(json.dumps(sorted(of)).encode()) for movement, of in outlines.items()}
 
 
 def noted_view(movement: str) -> str:
-    """Return the key under which a publication notes :func:`view_of` a movement."""
+    """Return the key under which a publication notes the view of a movement."""
     return f"view of {movement}"
 
 
@@ -107,7 +116,8 @@ def made_from(ws: Workspace, camera: str, day: dt.date, model_id: str) -> Noted:
     ``scores`` is that of the note beside the scores, which digests all that they were made from:
     the scores themselves are far larger and a function of it.
     """
-    views = views_of_counts(ws, camera, day, model_id)
+    aim = counted_aim(ws, camera, day, model_id)
+    views = views_of(aim) if aim else {}
     return {
         **{noted_view(movement): view for movement, view in views.items()},
         "clips": digest_of(ws.clips(camera, day)),

@@ -24,11 +24,12 @@ from pipeline.exchanges import tradable_from
 from pipeline.lineage import (
     MADE_FROM,
     Noted,
+    aim_of,
+    counted_aim,
     digest,
     made_from,
     notes,
-    view_of,
-    views_of_counts,
+    views_of,
 )
 from pipeline.progress import note, track
 from pipeline.splice import model_changes
@@ -221,10 +222,8 @@ def _collect(
 def _counted_elsewhere(
     ws: Workspace, registry: Registry, camera_id: str, day: dt.date, model_id: str
 ) -> bool:
-    views = views_of_counts(ws, camera_id, day, model_id)
-    camera = registry.camera(camera_id, day)
-    movements = {zone.movement for zone in camera.zones}
-    return bool(views) and views != {m: view_of(camera, m) for m in movements}
+    aim = counted_aim(ws, camera_id, day, model_id)
+    return aim is not None and views_of(aim) != views_of(aim_of(registry.camera(camera_id, day)))
 
 
 def _add_up(daily: pa.Table, hourly: pa.Table) -> bool:

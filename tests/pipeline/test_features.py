@@ -271,8 +271,7 @@ def test_an_aim_entered_late_leaves_the_rows_of_before_as_they_were(counted, cam
         camera = counted.registry.camera("north-gate", date)
         counted.count(str(date), trucks)
         beside = counted.ws.counts("north-gate", date, "m1").with_suffix(".json")
-        views = {"out": lineage.view_of(camera, "out")}
-        store.write_json(beside, {"arithmetic": {}, "views": views})
+        store.write_json(beside, {"arithmetic": {}, "aim": lineage.aim_of(camera)})
 
     for day in range(5):
         count(day, 100.0 + 10 * day)

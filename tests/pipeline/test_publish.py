@@ -24,7 +24,7 @@ import pipeline.publish as publishing
 from pipeline import schemas, store, vintages
 from pipeline.cameras import parse
 from pipeline.errors import ConfigError, InputError, NotFoundError, StoreError
-from pipeline.lineage import view_of
+from pipeline.lineage import aim_of
 from pipeline.publish import (
     publish,
     read_daily_counts,
@@ -259,8 +259,7 @@ def test_a_count_of_other_zones_does_not_come_back_with_its_model(counted, camer
         counted.count(DAY, trucks, model_id=model_id, movement=movement)
         camera = counted.registry.camera("north-gate", dt.date.fromisoformat(DAY))
         beside = counted.ws.counts("north-gate", dt.date.fromisoformat(DAY), model_id)
-        views = {movement: view_of(camera, movement)}
-        store.write_json(beside.with_suffix(".json"), {"arithmetic": {}, "views": views})
+        store.write_json(beside.with_suffix(".json"), {"arithmetic": {}, "aim": aim_of(camera)})
 
     count("m1", 40, "out")
     assert counted.publish(T1).rows == 1
