@@ -3,7 +3,8 @@
 The network is traced, not guessed: sizes come from running it, receptive fields from walking its
 graph (a convolution or pool with kernel k and stride s, on a map whose neighbouring values lie j
 input pixels apart, widens the field by (k − 1)·j and multiplies j by s; at a junction the widest
-branch counts; a linear layer sees all of a flat input, and of a map one place at a time).
+branch counts; a linear layer sees all of a flat input, and of a map one place at a time). Work is
+counted as the literature does: multiplications with weights, and attention's with each other.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ def describe(body: nn.Module, spec: NetSpec) -> list[Layer]:
         sights[node] = _sight(node, module, before)
         if module is not None and _worth_telling(module):
             layers.append(_layer(node, module, sights[node]))
+        if node.op == "get_attr":
+            layers += _held(node, body)
     return layers
 
 
@@ -128,6 +131,15 @@ def _layer(node: fx.Node, module: nn.Module, sight: _Sight) -> Layer:
     )
 
 
+def _held(node: fx.Node, body: nn.Module) -> list[Layer]:
+    """Return a row for weights that a network holds by themselves, beside its layers."""
+    name = str(node.target)
+    held = dict(body.named_parameters()).get(name)
+    if held is None:
+        return []
+    return [Layer(name, "Parameter", "", tuple(held.shape), None, held.numel(), 0)]
+
+
 def _shape(node: fx.Node) -> tuple[int, ...]:
     told = node.meta["tensor_meta"]
     told = told[0] if isinstance(told, tuple) and not hasattr(told, "shape") else told
@@ -139,6 +151,9 @@ def _multiply_adds(module: nn.Module, output: tuple[int, ...]) -> int:
         return int(torch.Size(output).numel() * module.weight[0].numel())
     if isinstance(module, nn.Linear):
         return int(torch.Size(output).numel() * module.in_features)
+    if isinstance(module, nn.MultiheadAttention):
+        places, width = output  # four projections; each place against each, then their mean
+        return 4 * places * width**2 + 2 * places**2 * width
     return 0
 
 

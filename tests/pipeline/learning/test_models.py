@@ -300,6 +300,18 @@ def test_receptive_field_of_resnet18_matches_the_literature():
     assert found["multiply_adds"] == pytest.approx(1.814e9, rel=1e-3)
 
 
+def test_work_of_attention_and_weights_beside_layers_count():
+    """Of ViT-B/16 the literature has 17.56·10⁹ multiply-adds at 224×224 (torchvision's table)."""
+    spec = NetSpec(3, 224, 224)
+    rows = describe(zoo_net("vit_b_16", spec, 1000), spec)
+
+    assert sum(row.multiply_adds for row in rows) == pytest.approx(17.564e9, rel=1e-4)
+    assert sum(row.parameters for row in rows) == 86_567_656
+    one = next(row for row in rows if row.kind == "MultiheadAttention")
+    # 197 places of 768: four projections, each place against each, and the means of their values
+    assert one.multiply_adds == 4 * 197 * 768 * 768 + 2 * 197 * 197 * 768
+
+
 class Squeezed(torch.nn.Module):
     """A map weighted by its own mean, as a squeeze-and-excitation block does; then a 3×3."""
 
