@@ -2,8 +2,8 @@
 
 Torch is the reference; ONNX Runtime and OpenVINO run the exported graph, faster. ``auto`` takes the
 fastest that agrees with torch on given pictures: same decisions on at least 99.9%, probabilities
-within 0.02. Pictures go in as bytes, logits come out. ``openvino_int8`` runs a graph of its own
-(:mod:`quantise`), made only for networks slow enough to be worth it.
+within 0.02, both as calibrated. Pictures go in as bytes, logits come out. ``openvino_int8`` runs a
+graph of its own (:mod:`quantise`), made only for networks slow enough to be worth it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline import cores, store
 from pipeline.errors import InputError, ModelError
+from pipeline.learning.calibration import THRESHOLD, Calibration
 from pipeline.learning.quantise import quantised
 from pipeline.store import Workspace
 
@@ -31,6 +32,7 @@ BATCH = 64
 BATCHES = (8, 64)
 SAME_DECISIONS = 0.999
 NEAR = 0.02
+PLAIN = Calibration()  # none
 CLEARLY = 1.2  # how much faster a coarser engine must be than a finer one to be taken
 ROUNDS, ROUND_S = 3, 0.25  # of measuring; seconds that torch would take for one
 WORTH_QUANTISING = 500.0  # pictures a second in torch; what is faster waits for the decoder anyway
@@ -153,16 +155,23 @@ def _unreadable(model: str | bytes, error: Exception) -> ModelError:
 
 
 def agreeing(
-    reference: NDArray[np.float32], other: NDArray[np.float32], temperature: float = 1.0
+    reference: NDArray[np.float32],
+    other: NDArray[np.float32],
+    calibration: Calibration = PLAIN,
+    threshold: float = THRESHOLD,
 ) -> bool:
-    """Tell whether two engines' logits say the same."""
-    a, b = _p(reference / temperature), _p(other / temperature)
-    same = float(((a >= 0.5) == (b >= 0.5)).mean()) if len(a) else 1.0
+    """Tell whether two engines' logits make the same probabilities and decisions."""
+    a, b = calibration.p_truck(reference), calibration.p_truck(other)
+    same = float(((a >= threshold) == (b >= threshold)).mean()) if len(a) else 1.0
     return same >= SAME_DECISIONS and float(np.abs(a - b).max(initial=0.0)) <= NEAR
 
 
 def fastest(
-    net: TruckNet, onnx: bytes, pixels: NDArray[np.uint8]
+    net: TruckNet,
+    onnx: bytes,
+    pixels: NDArray[np.uint8],
+    calibration: Calibration = PLAIN,
+    threshold: float = THRESHOLD,
 ) -> tuple[str, dict[str, dict[str, Any]]]:
     """Return the fastest engine that agrees with torch on ``pixels``, and what was measured.
 
@@ -178,7 +187,10 @@ def fastest(
     speed = len(pixels) / (time.perf_counter() - started)
     names = [name for name in NAMES if name != INT8 or speed < WORTH_QUANTISING]
     made = {name: engine_of(name, net, onnx, pixels) for name in names}
-    agrees = {name: agreeing(expected, engine(pixels)) for name, engine in made.items()}
+    agrees = {
+        name: agreeing(expected, engine(pixels), calibration, threshold)
+        for name, engine in made.items()
+    }
     timed = pixels[: max(16, int(speed * ROUND_S))]
     on_cpu = next(net.parameters()).device.type == "cpu"
     clock, share = (time.process_time, cores.usable()) if on_cpu else (time.perf_counter, 1)
@@ -249,7 +261,3 @@ def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     if not parts:
         return np.zeros(0, dtype=np.float32)
     return np.concatenate([part.reshape(-1) for part in parts]).astype(np.float32)
-
-
-def _p(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -60, 60).astype(np.float64))))

@@ -176,15 +176,15 @@ class Training:
         truth, weight = labelled.truth[rows], labelled.weight[rows]
         fitted = held_out.calibration or self.calibrated(held_out)
         p = fitted.p_truck(held_out.logits)
-        graph, sample = checkpoints.to_onnx(net, self._input()), labelled.pixels[rows[:256]]
-        engine, speeds = engines.fastest(net, graph, sample)
-        if self.options.engine != "auto":
-            engine = self.options.engine
-        engines.save_quantised(self.ws, self.model_id, engine, graph, sample)
         believed, threshold = self.believed(held_out, fitted), calibration.THRESHOLD
         if self.kind == "footage":
             threshold = calibration.counting_threshold(believed, p, weight, fitted.natural)
         counts = calibration.effective_counts(believed, p, weight, threshold)
+        graph, sample = checkpoints.to_onnx(net, self._input()), labelled.pixels[rows[:256]]
+        engine, speeds = engines.fastest(net, graph, sample, fitted, threshold)
+        if self.options.engine != "auto":
+            engine = self.options.engine
+        engines.save_quantised(self.ws, self.model_id, engine, graph, sample)
         days, known = self.days_taught()
         return {
             "model_id": self.model_id,

@@ -230,6 +230,19 @@ def test_engines_say_the_same(trained, engine):
     assert engines.agreeing(expected, engines.open_engine(ws, model_id, engine)(pixels))
 
 
+def test_engines_agree_in_calibrated_probabilities():
+    """Raw 0.810 and 0.818; at 5% on the road, after a temperature of a half, 0.489 and 0.514."""
+    ours, theirs = (np.array([z], dtype=np.float32) for z in (1.45, 1.5))
+    calibrated = Calibration(temperature=0.5, shown=0.5, natural=0.05)
+
+    assert calibrated.p_truck([1.45, 1.5]).round(3).tolist() == [0.489, 0.514]
+    assert engines.agreeing(ours, theirs)
+    assert not engines.agreeing(ours, theirs, calibrated)
+    close = np.array([1.48], dtype=np.float32)  # 0.504: near, but on the other side of one half
+    assert not engines.agreeing(ours, close, calibrated)
+    assert engines.agreeing(ours, close, calibrated, threshold=0.4)
+
+
 def test_a_run_taken_up_after_a_kill_ends_with_the_same_weights(blocks, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.learning.fitting.CHECKPOINT_EVERY_S", -1.0)
     whole, killed = Workspace(tmp_path / "whole"), Workspace(tmp_path / "killed")
