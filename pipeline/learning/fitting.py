@@ -197,13 +197,14 @@ class _Run:
                 len(self.lesson), generator=torch.Generator().manual_seed(self.seed)
             )
             mirrored = ((parity < 0.5).to(self.device)) ^ (epoch % 2 == 1)
-            sums = torch.zeros(2)
+            sums = torch.zeros(3)
             for step in range(self.steps):
                 rows = order[step * self.batch : (step + 1) * self.batch].to(self.device)
                 if len(rows) < 2 * ranks.count():
                     continue
                 sums += self.step(epoch * self.steps + step, rows, mirrored)
-        sums, n = ranks.summed(sums), max(len(order), 1)
+        sums = ranks.summed(sums)
+        n = max(float(sums[2]), 1.0)  # rows taught: what no full step is left for goes untaught
         rate = self.optimiser.param_groups[0]["lr"]
         return {"loss": float(sums[0]) / n, "accuracy": float(sums[1]) / n, "rate": float(rate)}
 
@@ -216,7 +217,7 @@ class _Run:
         self.dearer = self.joined > before
 
     def step(self, number: int, rows: Tensor, mirrored: Tensor) -> Tensor:
-        """Take one step on ``rows``, of which others take their part; return own loss and hits."""
+        """Take one step on ``rows``, of which others take a part; return own loss, hits, rows."""
         options, rows = self.options, ranks.own_part(rows)
         rate = scheduled(number, self.steps * self.epochs, options) * self.plateau
         for group in self.optimiser.param_groups:
@@ -250,7 +251,7 @@ class _Run:
         self.optimiser.step()
         self._average(number)
         right = ((logits > 0) == (target > 0.5)).sum()
-        return torch.tensor([float(told) * len(rows), float(right)])
+        return torch.tensor([float(told) * len(rows), float(right), float(len(rows))])
 
     def _average(self, number: int) -> None:
         if self.mean is None:

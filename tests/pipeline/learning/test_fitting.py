@@ -355,3 +355,23 @@ def test_only_a_held_out_loss_stops_early(monkeypatch):
     monkeypatch.setattr(fitting, "loss_of", lambda *_: 0.5)  # held out: never better than at first
     curve = fitting.fit(net, lesson, options, Augment(), seed=0, validation=lesson).curve
     assert len(curve) == 2
+
+
+def test_a_curve_tells_of_the_rows_that_were_taught():
+    """Of five rows in twos, the last has no step: of the other four all are right, not 4 of 5."""
+    pixels = torch.zeros(5, 3, 32, 32, dtype=torch.uint8)
+    lesson = fitting.Lesson(pixels, torch.ones(5), torch.ones(5))
+    asked = TrainOptions(
+        arch="mlp", epochs=1, batch_size=2, ema=0.0, label_smoothing=0.0, dropout=0.0
+    )
+    options = recipes.resolve(asked, "thumbnail", 5)
+    net = build("mlp", NetSpec(3, 32, 32))
+    for parameter in net.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.constant_(net.body[-1].bias, 30.0)
+
+    (row,) = fitting.fit(net, lesson, options, Augment(), seed=0).curve
+
+    assert row["accuracy"] == 1.0
+    torch.nn.init.constant_(net.body[-1].bias, -30.0)
+    assert fitting.fit(net, lesson, options, Augment(), seed=0).curve[0]["loss"] > 29
