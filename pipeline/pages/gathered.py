@@ -114,9 +114,10 @@ def _judged(
             return None
         longest = max(spec.height, spec.width)
         labelled = dataset.from_campaigns(ws, chosen, longest, background=spec.channels == 6)
+    taught = not set(card.get("campaigns", {})).isdisjoint(campaigns) or not (campaigns or images)
+    taught = taught or labelled.label_set_id == card.get("label_set_id")
     labelled = _with_pixels(labelled, dataset.fit_spec(labelled.pixels, spec))
     net, _ = checkpoints.load_model(ws, card["model_id"])
-    taught = not set(card.get("campaigns", {})).isdisjoint(campaigns) or not (campaigns or images)
     return Judged(labelled, _p(net, card, labelled.pixels), taught, slices.timezones(ws))
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pipeline.errors import InputError, NotFoundError
-from pipeline.learning import checkpoints, engines
+from pipeline.learning import checkpoints, dataset, engines
 from pipeline.learning.models import NetSpec, build
 from pipeline.pages import network
 from pipeline.pages.gathered import explain_model
@@ -138,3 +138,17 @@ def test_heat_is_drawn_where_it_is():
     changed = np.argwhere((shown != 100).any(axis=2))
     assert changed.tolist() == [[2, 5]]
     assert shown[2, 5, 0] > shown[2, 5, 2]  # warm
+
+
+def test_pictures_that_taught_the_network_are_said_to_have(world):
+    ws, folder = world
+    labels = folder / "labels.csv"
+    known = dataset.from_files(folder, labels, (SIDE, SIDE)).label_set_id
+    card = checkpoints.load_card(ws, "m")
+    net, _ = checkpoints.load_model(ws, "m")
+    checkpoints.save_model(ws, "taught", net, card | {"model_id": "taught", "label_set_id": known})
+    said = "most of which taught it"
+
+    for model_id, expected in (("m", False), ("taught", True)):
+        path, _ = explain_model(ws, model_id, images=folder, labels=labels)
+        assert (said in path.read_text(encoding="utf-8")) == expected
