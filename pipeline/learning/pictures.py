@@ -123,6 +123,8 @@ def _by_pillow(path: Path, content: bytes) -> NDArray[np.uint8]:
                 return _eight_bit(ImageOps.exif_transpose(picture))
     except (InputError, MemoryError):
         raise
+    except Image.DecompressionBombError:
+        raise InputError(f"picture {path} has too many pixels.", "Shrink it.") from None
     except Exception:  # decoders of two dozen formats raise whatever a damaged file runs them into
         raise InputError(
             f"picture {path} cannot be decoded.", "Remove it from the label file, or restore it."
@@ -130,13 +132,19 @@ def _by_pillow(path: Path, content: bytes) -> NDArray[np.uint8]:
 
 
 def _eight_bit(picture: object) -> NDArray[np.uint8]:
-    """Return RGB bytes of a Pillow image of any mode; 16-bit greys are scaled, not clipped."""
+    """Return RGB bytes of a Pillow image of any mode.
+
+    16-bit greys are scaled, not clipped, and so are fractions of 1.
+    """
     from PIL import Image
 
     assert isinstance(picture, Image.Image)
     if picture.mode.startswith("I") or picture.mode == "F":
         grey = np.asarray(picture, dtype=np.float64)
-        top = 65535.0 if grey.max(initial=0.0) > 255 else 255.0
+        highest = grey.max(initial=0.0)
+        top = 65535.0 if highest > 255 else 255.0
+        if picture.mode == "F" and highest <= 1.0:
+            top = 1.0
         bytes_ = np.clip(grey * (255.0 / top), 0, 255).astype(np.uint8)
         return np.repeat(bytes_[..., None], 3, axis=2)
     if picture.has_transparency_data:

@@ -99,3 +99,17 @@ def test_fitted_keeps_the_aspect():
     assert shown.shape == (20, 20, 3)
     assert (shown[8:12] == 9).all()
     assert not shown[:7].any()
+
+
+def test_fractions_of_one_are_not_black(tmp_path):
+    Image.fromarray(np.full((16, 16), 0.5, dtype=np.float32)).save(tmp_path / "a.tif")
+
+    assert pictures.read_picture(tmp_path / "a.tif").tolist() == [[[127] * 3] * 16] * 16
+
+
+def test_a_picture_beyond_what_pillow_opens_is_too_large_not_damaged(tmp_path, monkeypatch):
+    Image.new("RGB", (40, 40)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)  # of twice as many none is opened
+
+    with pytest.raises(InputError, match=r"huge\.png has too many pixels\. Shrink it"):
+        pictures.read_picture(tmp_path / "huge.png")
