@@ -143,7 +143,8 @@ def _train(
             schooling.hold(ws)
         _teach(ws, labelled, options, kind, model_id, campaigns)
     elif set_current:  # a challenger's engine is left alone: it may be the model in use
-        _run_by(ws, model_id, options.engine, labelled.pixels[:256])
+        sample = engines.mixed(np.arange(len(labelled)), engines.SAMPLE)
+        _run_by(ws, model_id, options.engine, labelled.pixels[sample])
     if set_current:
         checkpoints.set_current(ws, model_id)
     return model_id

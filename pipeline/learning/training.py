@@ -180,10 +180,11 @@ class Training:
         if self.kind == "footage":
             threshold = calibration.counting_threshold(believed, p, weight, fitted.natural)
         counts = calibration.effective_counts(believed, p, weight, threshold)
-        graph, sample = checkpoints.to_onnx(net, self._input()), labelled.pixels[rows[:256]]
-        engine, speeds = engines.fastest(net, graph, sample, fitted, threshold)
+        graph, shown = checkpoints.to_onnx(net, self._input()), labelled.pixels[engines.mixed(rows)]
+        engine, speeds = engines.fastest(net, graph, shown, fitted, threshold)
         if self.options.engine != "auto":
             engine = self.options.engine
+        sample = shown[: engines.SAMPLE]
         engines.save_quantised(self.ws, self.model_id, engine, graph, sample)
         days, known = self.days_taught()
         return {

@@ -26,6 +26,7 @@ from pipeline.learning import (
 )
 from pipeline.learning.calibration import Calibration
 from pipeline.learning.crossfit import CrossFitting
+from pipeline.learning.models import NetSpec, build
 from pipeline.learning.options import TrainOptions
 from pipeline.learning.training import HeldOut, Training
 from pipeline.learning.unlabelled import Windows
@@ -241,6 +242,50 @@ def test_engines_agree_in_calibrated_probabilities():
     close = np.array([1.48], dtype=np.float32)  # 0.504: near, but on the other side of one half
     assert not engines.agreeing(ours, close, calibrated)
     assert engines.agreeing(ours, close, calibrated, threshold=0.4)
+
+
+def test_engines_are_judged_by_all_pictures_where_that_is_quick(monkeypatch):
+    """One engine errs on the last hundred of 400 pictures alone: 300 are right."""
+    net = build("lenet5", NetSpec(3, 32, 32)).eval()
+    pixels = np.zeros((400, 3, 32, 32), dtype=np.uint8)
+    pixels[300:] = 255
+
+    def engine_of(name, *_):
+        torch_way = engines.torch_engine(net)
+        off = 5.0 if name == "onnxruntime" else 0.0
+
+        def run(given, batch=64):
+            return torch_way(given) + np.float32(off) * (given[:, 0, 0, 0] > 0)
+
+        return run
+
+    monkeypatch.setattr(engines, "engine_of", engine_of)
+    name, found = engines.fastest(net, b"", pixels)
+
+    assert not found["onnxruntime"]["agrees"]
+    assert found["openvino"]["agrees"]
+    assert name != "onnxruntime"
+
+
+def test_engines_are_judged_by_both_kinds_where_the_label_file_is_sorted(
+    blocks, tmp_path, monkeypatch
+):
+    head, *rows = (blocks / "labels.csv").read_text(encoding="utf-8").split()
+    rows = sorted(rows, key=lambda row: "no_truck" in row)
+    (tmp_path / "labels.csv").write_text("\n".join([head, *rows]), encoding="utf-8")
+    given, judged = [], engines.fastest
+    monkeypatch.setattr(
+        engines,
+        "fastest",
+        lambda net, graph, shown, *_: given.append(shown) or judged(net, graph, shown),
+    )
+    options = replace(OPTIONS, epochs=1)
+    train.train_images(Workspace(tmp_path), blocks, tmp_path / "labels.csv", options)
+
+    (shown,) = given
+    trucks = [bool(picture.max() > 150) for picture in shown]  # blocks are 200, the rest below 90
+    assert len(trucks) == 32
+    assert 2 < sum(trucks[:10]) < 8
 
 
 def test_a_run_taken_up_after_a_kill_ends_with_the_same_weights(blocks, tmp_path, monkeypatch):
