@@ -59,6 +59,11 @@ def _figures(card: Card) -> str:
         f"{m['fn']} missed; {m['tn']} times rightly none, {m['fp']} false alarms. "
         f"Held out: {card['held_out_from']}."
     )
+    if card["kind"] == "footage":
+        counts += (
+            " These are labelled frames; the figures weigh each by the instants of the road that "
+            "it stands for."
+        )
     return "\n".join(["| figure | value (95% interval) |", "| --- | --- |", *rows, "", counts])
 
 

@@ -25,6 +25,7 @@ from pipeline.learning import (
     train,
 )
 from pipeline.learning.calibration import Calibration
+from pipeline.learning.card_page import as_markdown
 from pipeline.learning.crossfit import CrossFitting
 from pipeline.learning.models import NetSpec, build
 from pipeline.learning.options import TrainOptions
@@ -787,3 +788,12 @@ def test_an_engine_whose_graph_is_missing_is_named(trained):
     ws, model_id = trained
     with pytest.raises(ModelError, match=r"model\.int8\.onnx is missing.*--engine openvino_int8"):
         engines.open_engine(ws, model_id, "openvino_int8")
+
+
+def test_a_card_of_footage_says_why_its_counts_are_not_its_rates(trained):
+    ws, model_id = trained
+    card = checkpoints.load_card(ws, model_id)
+    said = "These are labelled frames; the figures weigh each by the instants of the road"
+
+    assert said not in as_markdown(card)
+    assert said in as_markdown(card | {"kind": "footage"})
