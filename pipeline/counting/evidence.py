@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.counting.records import Classifier, Flags, Floats, Indices, ZoneScores
 from pipeline.domain import Span
 
-_STRONGER, _WEAKER = 1.0, 2.5
+_STRONGER, _WEAKER = 3.0, 2.5
 
 
 @dataclass(frozen=True)

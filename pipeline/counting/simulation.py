@@ -45,6 +45,7 @@ from pipeline.counting.records import (
     ZoneScores,
 )
 from pipeline.counting.spans import by_hour
+from pipeline.counting.zone import CELLS_PER_DWELL
 from pipeline.domain import Span
 from pipeline.errors import InputError
 
@@ -171,7 +172,7 @@ def oracle_interval(setting: Setting, day: SimulatedDay) -> tuple[float, float]:
     """The interval of one who knows every parameter and sees the same frames."""
     judge = Classifier(day.classifier.prevalence, 1, 1, 1, 1)
     evidence = weigh(day.scores, day.covered, day.classifier)
-    per_cell = max(1, round(setting.samples_per_dwell / 4.5))
+    per_cell = max(1, round(setting.samples_per_dwell / CELLS_PER_DWELL))
     cells = grid(evidence, day.covered, HOURS, per_cell)
     truth = Dwell(setting.dwell_s, STAY_CV, 0.01)
     zone = ZoneDay(cells, judge, CountParams(), truth, np.ones(24))

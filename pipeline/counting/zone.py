@@ -32,7 +32,7 @@ from pipeline.counting.records import (
 from pipeline.counting.spans import by_hour
 from pipeline.domain import Span
 
-_CELLS_PER_DWELL = 4.5
+CELLS_PER_DWELL = 9.0  # half as many hide short stays, which begin and end within a cell
 # A few seconds of dense footage say nothing of stays, but a lane zone is crossed in about two.
 _PLAINLY_DENSE_S = 0.5
 _ORDINARY_STAY_S = 2.0
@@ -167,7 +167,7 @@ def count_zone(
     if method == "events":
         passages, glimpses = list_passages(scores, evidence, cells, fit)
     learned = Dwell(_mean_stay(passages, stay), fit.theta.cv, dwell.log_se)
-    if fit.trucks < params.few and fit.blur > 0.35 * params.few:
+    if fit.blur > 0.35 * params.few:
         reason = "the classifier's errors would hide a few trucks"
         return replace(_nothing(scores, evidence, hours, reason), dwell=learned)
     seen_s, wanted_s = by_hour(covered, hours), by_hour(scheduled, hours)
@@ -289,7 +289,7 @@ def _learn(
     params: CountParams,
     dwell: Dwell,
     shape: Floats,
-    cells_per_dwell: float = _CELLS_PER_DWELL,
+    cells_per_dwell: float = CELLS_PER_DWELL,
 ) -> tuple[Fit, Cells, list[Passage]]:
     """Learn at a resolution that suits the stay; once more where the stay was misjudged."""
     fine = cells_per_dwell if params.clump_sd == 0 else 2 * cells_per_dwell
