@@ -63,6 +63,12 @@ def test_bias_is_small_and_intervals_hold(cell: int) -> None:
     assert row["width_ratio"] < 3.5
 
 
+def test_stays_as_short_as_a_few_frames_are_not_lost() -> None:
+    """With two frames to a cell, in which half a second begins and ends, 2.6% were missing."""
+    row = run_cell(GRID.index(Setting(20, 1, 10, 0.95, 0.98)), 30)
+    assert abs(row["bias"]) <= 0.015
+
+
 def test_few_trucks_in_half_a_day_are_told_with_their_doubt() -> None:
     """Three a day, half of it seen: often none is, and the rest is anyone's guess."""
     setting = Setting(3, 5, 1, 0.99, 0.999, 0.52)
