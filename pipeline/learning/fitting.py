@@ -101,16 +101,16 @@ def fit(
     """Fit ``net`` in place; with ``checkpoint``, take up where a killed run left off.
 
     ``options`` must be resolved (:func:`recipes.resolve`). The averaged weights, where
-    ``options.ema`` asks for them, are what the network holds at the end. Where the first epoch
-    shows that all of them would take longer than ``minutes``, there will be fewer. ``thaw`` says
-    which parts of a network with weights from elsewhere learn when; each that joins makes epochs
-    dearer, and shows anew how many there will be.
+    ``options.ema`` asks for them, are what the network holds at the end. Where epochs show that all
+    of them would take longer than ``minutes``, there will be fewer. ``thaw`` says which parts of a
+    network with weights from elsewhere learn when; each that joins makes epochs dearer.
     """
     device = next(net.parameters()).device
     cores.keep_memory()
     run = _Run(net, lesson.to(device), options, augment, seed, thaw)
     result, started, saved_at = Fit(), time.monotonic(), time.monotonic()
     epoch = done = run.take_up(checkpoint, result)
+    paces: list[float] = []  # seconds of each epoch as dear as the last one
     while epoch < run.epochs:
         began = time.monotonic()
         row = run.epoch(epoch)
@@ -124,10 +124,11 @@ def fit(
             row["validation_loss"] = loss_of(net, validation, options)
         result.curve.append(row)
         epoch += 1
-        if minutes is not None and run.dearer:
+        if minutes is not None:
             now = time.monotonic()
             left = 60 * minutes - run.spent_s - (now - started)
-            run.epochs = within(run.epochs, epoch, left, now - began)
+            paces = [*([] if run.dearer else paces), now - began]
+            run.epochs = within(run.epochs, epoch, left, sum(paces) / len(paces))
         stop = run.agreed(run.judge(row, result.curve))
         if note is not None:
             note(epoch, run.epochs, row)

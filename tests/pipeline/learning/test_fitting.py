@@ -104,6 +104,25 @@ def test_epochs_shrink_to_the_time_there_is():
     assert within(10, 1, -6600.0, 7200.0) == 1
 
 
+def test_a_machine_that_slows_down_ends_in_time_all_the_same(monkeypatch):
+    """Two minutes; ten epochs of a second let 100 seem to fit, and then each takes four."""
+    clock = [0.0]
+    monkeypatch.setattr(fitting.time, "monotonic", lambda: clock[0])
+
+    def epoch(run, number):
+        run.begin(number)
+        clock[0] += 1.0 if number < 10 else 4.0
+        return {"loss": 1.0, "accuracy": 1.0, "rate": 0.0}
+
+    monkeypatch.setattr(fitting._Run, "epoch", epoch)
+    pixels = torch.zeros((4, 3, 32, 32), dtype=torch.uint8)
+    lesson = fitting.Lesson(pixels, torch.arange(4) % 2 * 1.0, torch.ones(4))
+    options = recipes.resolve(TrainOptions(arch="lenet5", epochs=100), "thumbnail", 4)
+    net = build("lenet5", NetSpec(3, 32, 32))
+    curve = fitting.fit(net, lesson, options, Augment(), seed=1, minutes=2.0).curve
+    assert len(curve) == 10 + 27  # of 4 s each in the 110 s that are left
+
+
 def test_no_augmentation_changes_nothing():
     pixels = torch.randint(0, 255, (4, 6, 16, 16), dtype=torch.uint8)
 
