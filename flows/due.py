@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from pipeline.errors import InputError, ModelError, StoreError, TruckCounterErro
 if TYPE_CHECKING:
     from pipeline.cameras import Registry
     from pipeline.domain import Camera
+    from pipeline.footage.contents import Contents
     from pipeline.store import Workspace
 
 _STORES_AT_ONCE = 8
@@ -133,10 +134,13 @@ def _counted_before(
     A day that was counted before the hours of an earlier one changed knew less than it should, and
     one before audit windows of its own or earlier days were ``heard`` of (their day, nanoseconds).
     """
+    from pipeline.footage.contents import Contents
+
     earlier = [d for d in ws.days("counts_hourly", camera_id) if days and d < days[0]]
     newest = max((_written(ws.counts_hourly(camera_id, d, model_id)) for d in earlier), default=0)
+    contents = cache(partial(Contents, ws, camera_id))  # a month of clips is a large file
     for n, day in enumerate(days):
-        at = counted_at(ws, camera_id, day, model_id, files.get(day, ()))
+        at = counted_at(ws, camera_id, day, model_id, files.get(day, ()), contents)
         known = max([newest, *(ns for since, ns in heard if since <= day)])
         camera = registry.camera(camera_id, day)
         if not at or at < known or not _is_aimed_so(ws, camera, day, model_id):
@@ -205,11 +209,17 @@ def is_counted(ws: Workspace, camera_id: str, day: dt.date, model_id: str) -> bo
 
 
 def counted_at(
-    ws: Workspace, camera_id: str, day: dt.date, model_id: str, files: Iterable[Path] = ()
+    ws: Workspace,
+    camera_id: str,
+    day: dt.date,
+    model_id: str,
+    files: Iterable[Path] = (),
+    contents: Callable[[], Contents] | None = None,
 ) -> int:
     """Return when a camera-day was counted, in nanoseconds; 0 where not, or before its sources.
 
     The arithmetic beside the count is written anew at every counting, so its time is the count's.
+    ``contents`` returns the camera's, for files that came later than that.
     """
     done = _written(ws.counts(camera_id, day, model_id).with_suffix(".json"))
     if not (done and _written(ws.counts(camera_id, day, model_id))):
@@ -220,24 +230,27 @@ def counted_at(
     # Copies may keep the recording's time (rsync -a), so what came later is looked up by its name;
     # so is what lies in a store and not here.
     late = [path for path in files if _arrived(path) > done or not os.path.lexists(path)]
-    return done if not late or _are_known(ws, camera_id, day, late) else 0
+    if late and not (contents and _are_known(ws, camera_id, day, late, contents())):
+        return 0
+    return done
 
 
 def _is_aimed_so(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> bool:
     """Tell whether a day was counted by the entry's zones, schedule and first day of now."""
-    from pipeline.lineage import aim_of, counted_aim
+    from pipeline.lineage import aim_of, counted_by
 
+    aim = aim_of(camera)
     try:
-        aim = counted_aim(ws, camera.id, day, model_id)
+        return bool(counted_by(ws, camera.id, day, model_id).get("aim", aim) == aim)
     except StoreError:  # damaged: made anew
         return False
-    return aim in (None, aim_of(camera))  # older counts do not tell
 
 
-def _are_known(ws: Workspace, camera_id: str, day: dt.date, files: Sequence[Path]) -> bool:
+def _are_known(
+    ws: Workspace, camera_id: str, day: dt.date, files: Sequence[Path], contents: Contents
+) -> bool:
     """Tell whether all these files are in a camera-day's clips table, and hold what they held."""
     from pipeline.daily import clip_rows
-    from pipeline.footage.contents import Contents
     from pipeline.footage.files import uri_of
 
     # A clip whose first pictures cannot be decoded begins later than its name says.
@@ -249,7 +262,6 @@ def _are_known(ws: Workspace, camera_id: str, day: dt.date, files: Sequence[Path
         return False
     if not known.keys() >= {uri_of(ws, path) for path in files}:
         return False
-    contents = Contents(ws, camera_id)
     for path in files:
         uri = uri_of(ws, path)
         try:  # what could not be read then has no hash; what lies in a store alone is not here

@@ -12,6 +12,7 @@ the trucks it saw that hour, by time.
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,21 +62,24 @@ def tables(ws: Workspace) -> list[Path]:
 def brought(ws: Workspace) -> dict[str, list[tuple[dt.datetime, int]]]:
     """Return, per camera, each table's first window of it and when that table was written (ns).
 
-    A damaged table is left out: counting will tell.
+    Cameras with too few windows to correct anything are left out, and damaged tables: counting will
+    tell of those.
     """
+    from pipeline.counting.audit import LEAST_WINDOWS
+
     found: dict[str, list[tuple[dt.datetime, int]]] = {}
+    windows: Counter[str] = Counter()
     for path in tables(ws):
-        firsts: dict[str, dt.datetime] = {}
         try:
-            rows = store.read_table(path, schemas.AUDIT).to_pylist()
+            table = store.read_table(path, schemas.AUDIT)
         except StoreError:
             continue
-        for row in rows:
-            started_at = row["started_at"]
-            firsts[row["camera_id"]] = min(firsts.get(row["camera_id"], started_at), started_at)
-        for camera_id, first in firsts.items():
-            found.setdefault(camera_id, []).append((first, path.stat().st_mtime_ns))
-    return found
+        wanted = [("started_at", "min"), ("window_id", "count_distinct")]
+        for row in table.group_by("camera_id").aggregate(wanted).to_pylist():
+            written = row["started_at_min"], path.stat().st_mtime_ns
+            found.setdefault(row["camera_id"], []).append(written)
+            windows[row["camera_id"]] += row["window_id_count_distinct"]
+    return {camera: told for camera, told in found.items() if windows[camera] >= LEAST_WINDOWS}
 
 
 def debiased(

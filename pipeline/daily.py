@@ -327,7 +327,9 @@ def _write(
             store.write_table(path, table, schema)
     lines = {m.movement: m.arithmetic for m in result.movements}
     arithmetic = ws.counts(camera.id, day, model_id).with_suffix(".json")
-    store.write_json(arithmetic, {"arithmetic": lines, "aim": lineage.aim_of(camera)})
+    made_from = lineage.digest_of(ws.clips(camera.id, day))
+    told = {"arithmetic": lines, "aim": lineage.aim_of(camera), "clips": made_from}
+    store.write_json(arithmetic, told)
     return daily
 
 

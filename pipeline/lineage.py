@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import audits, schemas, store, vintages
-from pipeline.errors import NotFoundError
+from pipeline.errors import NotFoundError, StoreError
 from pipeline.vintages import DAILY
 
 if TYPE_CHECKING:
@@ -87,11 +87,21 @@ def aim_of(camera: Camera) -> Row:
     return {"valid_from": str(camera.valid_from), "zones": zones, "schedule": schedule}
 
 
-def counted_aim(ws: Workspace, camera: str, day: dt.date, model_id: str) -> Row | None:
-    """Return :func:`aim_of` the entry that a day was counted by; None before November 2026."""
-    told = ws.counts(camera, day, model_id).with_suffix(".json")
-    aim: Row | None = store.read_object(told).get("aim") if told.is_file() else None
-    return aim
+def counted_by(ws: Workspace, camera: str, day: dt.date, model_id: str) -> Row:
+    """Return what stands beside a count: ``arithmetic``, ``aim`` and ``clips``; empty without it.
+
+    ``aim`` is :func:`aim_of` the entry, ``clips`` the digest of the clips table that it was made
+    from. Before November 2026 there were neither.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    path = ws.counts(camera, day, model_id).with_suffix(".json")
+    told = store.read_object(path) if path.is_file() else {}
+    aim = told.get("aim", {"zones": []})
+    if not (isinstance(aim, dict) and isinstance(aim.get("zones"), list)):
+        raise StoreError(f"{path} tells no aim.", "Count the day again.")
+    return told
 
 
 def views_of(aim: Row) -> dict[str, str]:
@@ -116,11 +126,11 @@ def made_from(ws: Workspace, camera: str, day: dt.date, model_id: str) -> Noted:
     ``scores`` is that of the note beside the scores, which digests all that they were made from:
     the scores themselves are far larger and a function of it.
     """
-    aim = counted_aim(ws, camera, day, model_id)
-    views = views_of(aim) if aim else {}
+    told = counted_by(ws, camera, day, model_id)
+    views = views_of(told["aim"]) if "aim" in told else {}
     return {
         **{noted_view(movement): view for movement, view in views.items()},
-        "clips": digest_of(ws.clips(camera, day)),
+        "clips": told.get("clips", digest_of(ws.clips(camera, day))),
         "passages": digest_of(ws.passages(camera, day, model_id)),
         "scores": digest_of(ws.scores(camera, day, model_id).with_suffix(".json")),
         "card": digest_of(ws.model(model_id) / "card.json"),

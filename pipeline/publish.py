@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 from pipeline import localtime, schemas, store, vintages
 from pipeline.cameras import Registry
 from pipeline.daily import model_in_use
-from pipeline.errors import ConfigError, InputError, NotFoundError
+from pipeline.errors import ConfigError, InputError, NotFoundError, StoreError
 from pipeline.exchanges import tradable_from
 from pipeline.lineage import (
     MADE_FROM,
     Noted,
     aim_of,
-    counted_aim,
+    counted_by,
     digest,
     made_from,
     notes,
@@ -205,7 +205,12 @@ def _collect(
             if not _add_up(of_day, hours):
                 note(f"{camera_id} {day} left out: its hours are not its day's; count it again")
                 continue
-        if _counted_elsewhere(ws, registry, camera_id, day, model_id):
+        try:
+            elsewhere = _counted_elsewhere(ws, registry, camera_id, day, model_id)
+        except StoreError as error:
+            note(f"{camera_id} {day} left out: {error}; count it again")
+            continue
+        if elsewhere:
             note(f"{camera_id} {day} left out: it was counted in other zones; count it again")
             continue
         digests[camera_id, day] = now
@@ -222,8 +227,9 @@ def _collect(
 def _counted_elsewhere(
     ws: Workspace, registry: Registry, camera_id: str, day: dt.date, model_id: str
 ) -> bool:
-    aim = counted_aim(ws, camera_id, day, model_id)
-    return aim is not None and views_of(aim) != views_of(aim_of(registry.camera(camera_id, day)))
+    told = counted_by(ws, camera_id, day, model_id)
+    now = aim_of(registry.camera(camera_id, day))
+    return "aim" in told and views_of(told["aim"]) != views_of(now)
 
 
 def _add_up(daily: pa.Table, hourly: pa.Table) -> bool:

@@ -3,8 +3,8 @@
 A score enters as a likelihood ratio, odds(p) / odds(prevalence), split in two: whether it lies
 above the classifier's threshold (a binary channel whose sensitivity and specificity are measured on
 held-out labels and re-learned on the day), and how far. A score near the threshold may weaken its
-side's evidence to almost none; one far from it strengthens it by little, because networks are
-over-confident.
+side's evidence by up to e^2.5, one far from it strengthens it by up to e^3; neither by all that it
+says, because networks are over-confident (README, Decisions).
 """
 
 from __future__ import annotations

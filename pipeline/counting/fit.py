@@ -97,7 +97,7 @@ def learn(day: ZoneDay, rounds: int = 12) -> Fit:
     pull = np.array([0, 0, 0, 0.5 - theta.sensitivity, 0.5 - theta.specificity, 0])
     shift = float(effect @ covariance @ -pull) / max(here.trucks, 1e-9)
     here = _scaled(here, 1 + float(np.clip(shift, -0.25, 0.25)))
-    blur = _blur(part, theta, here) if here.trucks < day.few else 0.0
+    blur = _blur(part, theta, here) if here.trucks < day.params.few else math.sqrt(variance)
     return _finish(work, theta, here, variance, spread, known, blur)
 
 
@@ -117,12 +117,12 @@ def _scaled(here: Pass, factor: float) -> Pass:
 
 
 def _blur(work: Work, theta: Theta, here: Pass) -> float:
-    """Return the standard error a few trucks would have had on this day.
+    """Return the standard error a count of ``few`` trucks would have had on this day.
 
     Where next to nothing is found, the error at what was found says nothing about what could have
     been missed: the question is whether a few trucks would have been seen.
     """
-    lift = math.log(work.day.few / max(here.trucks, 1e-9))
+    lift = math.log(work.day.params.few / max(here.trucks, 1e-9))
     raised = theta.moved(np.array([lift, 0, 0, 0, 0, 0]))
     information, effect = _information(work, raised)
     covariance = _invert(information, work.day.free)

@@ -53,8 +53,7 @@ class Fit:
     ``trucks`` and ``variance`` are of the number of trucks entering seen cells; float64[C]
     ``arrivals`` and ``busy`` by cell; float64[H] ``hour_trucks``, ``hour_cells`` (seen);
     ``spread`` the relative variance of rates between hours beside the profile, ``known`` the share
-    of a truck that the scores reveal, ``blur`` the standard error that a few trucks would have
-    had, 0 where there are more.
+    of a truck that the scores reveal, ``blur`` the standard error that a few trucks would have had.
     """
 
     theta: Theta
@@ -91,9 +90,6 @@ class ZoneDay:
         # A prior for rates: one stay without a truck, in the hours that were seen. A zone that was
         # never seen empty would otherwise have any number of trucks.
         self.calm = dwell.mean_s / cells.width_s * seen / max(float(seen.sum()), 1.0)
-        # A few trucks, but no more than could pass one after another in what was seen.
-        stays = float(cells.seen.sum()) * cells.width_s / dwell.mean_s
-        self.few = float(np.clip(stays, 1.0, params.few))
         self.free = np.ones(6, dtype=bool)
         self.free[5] = params.clump_sd > 0
         held = cells.positives + cells.negatives

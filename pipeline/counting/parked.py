@@ -81,7 +81,7 @@ def _joined(
     for first, last in parked[1:]:
         between = present[joined[-1][1] : first]
         starts, ends = runs(~between)
-        if between.size <= longest and max(ends - starts, default=0) <= width:
+        if between.size <= longest and max(ends - starts, default=0) < width:
             joined[-1] = joined[-1][0], last
         else:
             joined.append((first, last))

@@ -167,7 +167,7 @@ def count_zone(
     if method == "events":
         passages, glimpses = list_passages(scores, evidence, cells, fit)
     learned = Dwell(_mean_stay(passages, stay), fit.theta.cv, dwell.log_se)
-    if fit.blur > 0.35 * params.few:
+    if fit.trucks < params.few and fit.blur > 0.35 * params.few:
         reason = "the classifier's errors would hide a few trucks"
         return replace(_nothing(scores, evidence, hours, reason), dwell=learned)
     seen_s, wanted_s = by_hour(covered, hours), by_hour(scheduled, hours)
@@ -182,6 +182,8 @@ def count_zone(
     seen = seen + _standing(parked, cells, len(hours))
     doubt += sum(one.trucks * (1 - one.trucks) for one in parked)
     filled, variance = _fill(fit, seen, seen_s, np.maximum(wanted_s - seen_s, 0.0), shape)
+    stood_s = by_hour([(one.entered_s, one.exited_s) for one in parked], hours)
+    free_s = np.maximum(seen_s - stood_s, 0.0)
     passages = sorted((*passages, *parked), key=lambda one: one.entered_s)
     return ZoneResult(
         scores,
@@ -197,7 +199,7 @@ def count_zone(
         evidence.at_s.size,
         evidence.prevalence,
         learned,
-        by_occupancy(_without(evidence, parked), classifier, learned, hours, seen_s),
+        by_occupancy(_without(evidence, parked), classifier, learned, hours, free_s),
         fit,
     )
 

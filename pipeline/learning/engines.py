@@ -35,7 +35,7 @@ NEAR = 0.02
 PLAIN = Calibration()  # none
 CLEARLY = 1.2  # how much faster a coarser engine must be than a finer one to be taken
 SAMPLE = 256  # pictures to quantise by and, at the least, to judge by
-JUDGED_S, MOST = 10.0, 4096  # seconds that torch may take to judge by more of them; most at all
+JUDGED_S, MOST = 10.0, 1024  # seconds that torch may take to judge by more of them; most at all
 ROUNDS, ROUND_S = 3, 0.25  # of measuring; seconds that torch would take for one
 WORTH_QUANTISING = 500.0  # pictures a second in torch; what is faster waits for the decoder anyway
 

@@ -127,18 +127,22 @@ def test_audit_windows_counted_later_make_the_days_from_theirs_on_due(world: Pat
     for day in range(3):
         counted(ws, "west", FIRST + dt.timedelta(days=day))
     start = at("2026-03-04T03:30+00:00")  # 21:30 of the 3rd in Chicago
-    window = {
-        "window_id": "w",
-        "camera_id": "west",
-        "movement": "out",
-        "started_at": start,
-        "ended_at": start + dt.timedelta(seconds=20),
-        "truck_count": 2.0,
-        "n_workers": 1,
-    }
+    windows = [
+        {
+            "window_id": f"w{minute}",
+            "camera_id": "west",
+            "movement": "out",
+            "started_at": start + dt.timedelta(minutes=minute),
+            "ended_at": start + dt.timedelta(minutes=minute, seconds=20),
+            "truck_count": 2.0,
+            "n_workers": 1,
+        }
+        for minute in range(10)
+    ]
     path = ws.campaign_labels("eyes") / "audit.parquet"
-    store.write_table(path, store.table_of([window], schemas.AUDIT), schemas.AUDIT)
-    for later_by_s, days in ((60, ["2026-03-03", "2026-03-04"]), (-60, None)):
+    since = ["2026-03-03", "2026-03-04"]
+    for n, later_by_s, days in ((10, 60, since), (10, -60, None), (9, 60, None)):  # nine: too few
+        store.write_table(path, store.table_of(windows[:n], schemas.AUDIT), schemas.AUDIT)
         when = ws.counts("west", FIRST, "bright").stat().st_mtime + later_by_s
         os.utime(path, (when, when))
         assert backlog(world).as_text().get("west") == days

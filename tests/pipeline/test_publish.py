@@ -234,6 +234,17 @@ def test_a_count_of_other_zones_does_not_come_back_with_its_model(counted, camer
     assert latest["truck_count"].dropna().to_dict() == {"leaving": 25.0}
 
 
+@pytest.mark.parametrize("damaged", ["", "[]", '{"aim": {}}', '{"aim": 3}'])
+def test_a_damaged_note_beside_a_count_keeps_that_day_back_alone(counted, capsys, damaged):
+    counted.count(DAY, 40)
+    counted.count(NEXT, 44)
+    beside = counted.ws.counts("north-gate", dt.date.fromisoformat(DAY), "m1").with_suffix(".json")
+    beside.write_text(damaged)
+    assert counted.publish(T1).rows == 1
+    assert f"north-gate {DAY} left out: {beside}" in capsys.readouterr().err
+    assert read_daily_counts(counted.ws.root)["truck_count"].tolist() == [44.0]
+
+
 def test_a_day_whose_footage_is_gone_is_no_movement_withdrawn(counted):
     counted.count(DAY, 40)
     counted.publish(T1)

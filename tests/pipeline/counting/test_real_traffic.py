@@ -76,6 +76,10 @@ def test_a_parked_truck_is_no_drift() -> None:
     row = count([scores([*trucks, (3010.0, 3610.0)], 7200)], [(0, 7200)], 7200)
     assert row.truck_count == pytest.approx(31, abs=1)
     assert row.quality == "ok"
+    often = [(30.0 * k, 30.0 * k + 3) for k in range(1, 30)]  # what is left is no hour's rate
+    row = count([scores([*often, (1000.0, 7190.0)], 7200)], [(0, 7200)], 7200)
+    assert row.truck_count == pytest.approx(30, abs=1)
+    assert row.quality == "ok"
 
 
 def test_a_glimpse_counts_as_far_as_it_looks_like_a_truck(monkeypatch: pytest.MonkeyPatch) -> None:
