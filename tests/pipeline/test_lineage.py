@@ -158,6 +158,24 @@ def test_a_clip_that_came_after_publication_is_no_source_of_it(traced):
     assert links["counts"].state == links["passages"].state == "as published"
 
 
+def test_a_clip_that_came_between_count_and_publication_is_no_source_either(traced, counted):
+    ws = traced.ws
+    path = ws.clips("north-gate", DAY)
+    beside = ws.counts("north-gate", DAY, "m1").with_suffix(".json")
+    store.write_json(beside, {"arithmetic": {}, "clips": digest_of(path)})
+    (clip,) = store.read_table(path, schemas.CLIPS).to_pylist()
+    store.write_table(
+        path, store.table_of([clip, {**clip, "clip_id": "k2"}], schemas.CLIPS), schemas.CLIPS
+    )
+    counted.count(str(DAY), 41)
+    counted.publish("2026-03-11T12:00:00Z")
+    links = _links(lineage(ws, "north-gate", DAY))
+    assert (links["counts"].state, links["clips"].state) == (
+        "as published",
+        "changed since publication",
+    )
+
+
 def test_a_bare_publication_has_a_tree_too(counted):
     counted.count(str(DAY), None)
     counted.publish("2026-03-10T12:00:00Z")
