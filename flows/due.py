@@ -219,8 +219,11 @@ def counted_at(
     """Return when a camera-day was counted, in nanoseconds; 0 where not, or before its sources.
 
     The arithmetic beside the count is written anew at every counting, so its time is the count's.
-    ``contents`` returns the camera's, for files that came later than that.
+    ``contents`` returns the camera's, for files that came later than that (None: they are read).
     """
+    from pipeline.footage.contents import Contents
+
+    contents = contents or partial(Contents, ws, camera_id)
     done = _written(ws.counts(camera_id, day, model_id).with_suffix(".json"))
     if not (done and _written(ws.counts(camera_id, day, model_id))):
         return 0
@@ -230,9 +233,7 @@ def counted_at(
     # Copies may keep the recording's time (rsync -a), so what came later is looked up by its name;
     # so is what lies in a store and not here.
     late = [path for path in files if _arrived(path) > done or not os.path.lexists(path)]
-    if late and not (contents and _are_known(ws, camera_id, day, late, contents())):
-        return 0
-    return done
+    return done if not late or _are_known(ws, camera_id, day, late, contents()) else 0
 
 
 def _is_aimed_so(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -568,8 +569,10 @@ def test_a_disk_that_is_full_ends_the_other_copies_too(
     for hour in range(10, 13):
         put(f"2026-03-29T{hour}0000+0200.mp4")
     ended = []
+    begun = threading.Barrier(3)
 
     def full(remote: Any, key: str, size: int, path: Path, at: Any, stop: Any) -> None:
+        begun.wait(20)  # one that has not begun would not have to be ended
         if "T10" in key:
             raise StoreError("the disk is full.")
         ended.append(stop.wait(20))
