@@ -17,7 +17,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import localtime, objects, store
+from pipeline import accounts, localtime, objects, store
 from pipeline.errors import InputError, ModelError, StoreError, TruckCounterError
 
 if TYPE_CHECKING:
@@ -238,11 +238,9 @@ def counted_at(
 
 def _is_aimed_so(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> bool:
     """Tell whether a day was counted by the entry's zones, schedule and first day of now."""
-    from pipeline.lineage import aim_of, counted_by
-
-    aim = aim_of(camera)
+    aim = accounts.aim_of(camera)
     try:
-        return bool(counted_by(ws, camera.id, day, model_id).get("aim", aim) == aim)
+        return bool(accounts.read(ws, camera.id, day, model_id).get("aim", aim) == aim)
     except StoreError:  # damaged: made anew
         return False
 

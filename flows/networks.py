@@ -115,12 +115,12 @@ def models_search(
     seed: int,
 ) -> tuple[Result, str]:
     """Search for training options with Optuna; the same command again goes on or is done."""
+    from pipeline.digests import digest_of
     from pipeline.errors import InputError
     from pipeline.learning.dataset import campaign_rows
     from pipeline.learning.options import TrainOptions
     from pipeline.learning.search import search
     from pipeline.learning.train import RECIPE, train_campaigns, train_images
-    from pipeline.lineage import digest_of
     from pipeline.store import Workspace
 
     if bool(campaigns) == bool(images) or bool(images) != bool(labels):

@@ -77,8 +77,9 @@ def _blocks(
         covered = exposure.shift([(s["start_s"], s["end_s"]) for s in clip["covered"]], start)
         usable = exposure.subtract(exposure.intersection(covered, wanted), taken)
         taken = exposure.union(taken, covered)
+        aims = _aims(known, camera_id, clip)
         for stretch in blocks(clip["duration_s"]):
-            for camera, aimed in _aims(known, camera_id, clip).items():
+            for camera, aimed in aims.items():
                 seen = exposure.shift(exposure.intersection(usable, aimed), -start)
                 spans = exposure.intersection(seen, [stretch])
                 if exposure.seconds(spans) > 0:

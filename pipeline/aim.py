@@ -10,7 +10,6 @@ a later ``valid_from`` says where the camera looks now.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline import exposure, localtime, reference, store
 from pipeline.cameras import Registry
+from pipeline.digests import digest
 from pipeline.errors import InputError, TruckCounterError
 from pipeline.footage import view_change
 
@@ -156,12 +156,12 @@ def _judge(ws: Workspace, entry: Camera, day: dt.date, clips: Sequence[Clip]) ->
     except TruckCounterError:
         return  # nothing to compare with
     said = [(clip.content_hash, clip.started_at.isoformat()) for clip in in_order]
-    made_from = _digest(repr((RULES, said)).encode() + picture)
+    made_from = digest(repr((RULES, said)).encode() + picture)
     path = _verdict_at(ws, entry, day)
     verdict = store.read_json(path) if path.is_file() else {}
     if verdict.get("made_from") != made_from:
         verdict = {"made_from": made_from, **_compared(picture, in_order, known)}
-        verdict["reference"] = _digest(picture)
+        verdict["reference"] = digest(picture)
         store.write_json(path, verdict)
 
 
@@ -209,7 +209,7 @@ def _events(ws: Workspace, entries: Sequence[Camera]) -> Iterator[Event]:
         picture = ws.reference(entry.id, entry.valid_from)
         if not picture.is_file():
             continue
-        current, same_s = _digest(picture.read_bytes()), -math.inf
+        current, same_s = digest(picture.read_bytes()), -math.inf
         following = in_order[number + 1 : number + 2]
         for path in sorted(_verdict_at(ws, entry, dt.date.min).parent.glob("*.json")):
             verdict = store.read_json(path)
@@ -261,7 +261,3 @@ def _without(
 def _verdict_at(ws: Workspace, entry: Camera, day: dt.date) -> Path:
     folder = ws.root / "clips" / store.checked_name(entry.id, "camera") / "aim"
     return folder / str(entry.valid_from) / f"{day}.json"
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()

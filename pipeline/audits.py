@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import exposure, localtime, schemas, store
+from pipeline import accounts, exposure, localtime, schemas, store
 from pipeline.domain import Span
 from pipeline.errors import StoreError
 
@@ -222,7 +222,7 @@ def _correction(ws: Workspace, camera: str, day: dt.date, model_id: str, movemen
     """Return what an audit has added to a day's count, as its arithmetic says."""
     from pipeline.counting import audit
 
-    path = ws.counts(camera, day, model_id).with_suffix(".json")
-    told = store.read_object(path)["arithmetic"].get(movement, []) if path.is_file() else []
+    account = accounts.read(ws, camera, day, model_id)
+    told = account.get("arithmetic", {}).get(movement, [])
     added = (value for label, value in told if value and label.startswith(audit.CORRECTED))
     return float(sum(added))

@@ -14,7 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import aim, audits, cores, exposure, lineage, localtime, schemas, stays, store
+from pipeline import (
+    accounts,
+    aim,
+    audits,
+    cores,
+    exposure,
+    localtime,
+    schemas,
+    stays,
+    store,
+)
+from pipeline.digests import digest_of
 from pipeline.domain import Camera, Span
 from pipeline.errors import FootageError, InputError, NotFoundError
 from pipeline.progress import track
@@ -326,10 +337,9 @@ def _write(
         if not store.same_rows(path, table, schema):
             store.write_table(path, table, schema)
     lines = {m.movement: m.arithmetic for m in result.movements}
-    arithmetic = ws.counts(camera.id, day, model_id).with_suffix(".json")
-    made_from = lineage.digest_of(ws.clips(camera.id, day))
-    told = {"arithmetic": lines, "aim": lineage.aim_of(camera), "clips": made_from}
-    store.write_json(arithmetic, told)
+    made_from = digest_of(ws.clips(camera.id, day))
+    account = {"arithmetic": lines, "aim": accounts.aim_of(camera), "clips": made_from}
+    store.write_json(ws.counts(camera.id, day, model_id).with_suffix(".json"), account)
     return daily
 
 

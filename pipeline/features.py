@@ -1,9 +1,9 @@
 """``features/features.parquet``: a row per site and session, from what was known at its open.
 
 The row of a session uses publications with ``as_of`` before the session opens and nothing else, so
-publishing more later never changes it. Nor does aiming a camera anew: publications tell its view.
-Rows run from the first session after the site's first publication to the first one after its last;
-that last row is still open, until its session is.
+publishing more later never changes it. Nor does aiming a camera anew: publications tell its view,
+since November 2026. Rows run from the first session after the site's first publication to the first
+one after its last; that last row is still open, until its session is.
 
 ``level`` is what was counted; what compares it with earlier days takes those on the level's basis
 (:meth:`sitedays.KnownSite.on_basis_of`).
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import lineage, schemas, sheets, store, vintages
+from pipeline import accounts, lineage, schemas, sheets, store, vintages
 from pipeline.errors import ConfigError, InputError, NotFoundError
 from pipeline.exchanges import sessions
 from pipeline.progress import note
@@ -192,7 +192,7 @@ def _views(registry: Registry, site: Site, daily: Sequence[Row], told: _Told) ->
     def view(camera: str, day: dt.date) -> str:
         noted = told.notes.get((camera, day), {}).get(lineage.noted_view(site.movement))
         if noted is None and camera in registry.ids:
-            views = lineage.views_of(lineage.aim_of(registry.camera(camera, day)))
+            views = accounts.views_of(accounts.aim_of(registry.camera(camera, day)))
             return views.get(site.movement, "")
         return noted or ""
 

@@ -8,19 +8,18 @@ has changed since, or is gone, the tree says so instead of passing the new file 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import audits, schemas, store, vintages
-from pipeline.errors import NotFoundError, StoreError
+from pipeline import accounts, audits, schemas, store, vintages
+from pipeline.digests import digest_of
+from pipeline.errors import NotFoundError
 from pipeline.vintages import DAILY
 
 if TYPE_CHECKING:
-    from pipeline.domain import Camera
     from pipeline.store import Workspace
 
 Row = dict[str, Any]
@@ -67,54 +66,6 @@ class Link:
             )
 
 
-def digest_of(path: Path) -> str | None:
-    """Return the BLAKE2b digest (32 hex digits) of a file; None where there is none."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def digest(content: bytes) -> str:
-    """Return the digest that :func:`digest_of` gives a file with this content."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def aim_of(camera: Camera) -> Row:
-    """Return what of a registry entry says what is counted, as JSON holds it."""
-    zones = [[z.name, z.movement, [list(point) for point in z.polygon]] for z in camera.zones]
-    schedule = [list(window) for window in camera.schedule]
-    return {"valid_from": str(camera.valid_from), "zones": zones, "schedule": schedule}
-
-
-def counted_by(ws: Workspace, camera: str, day: dt.date, model_id: str) -> Row:
-    """Return what stands beside a count: ``arithmetic``, ``aim`` and ``clips``; empty without it.
-
-    ``aim`` is :func:`aim_of` the entry, ``clips`` the digest of the clips table that it was made
-    from. Before November 2026 there were neither.
-
-    Raises:
-        StoreError: it is damaged.
-    """
-    path = ws.counts(camera, day, model_id).with_suffix(".json")
-    told = store.read_object(path) if path.is_file() else {}
-    aim = told.get("aim", {"zones": []})
-    if not (isinstance(aim, dict) and isinstance(aim.get("zones"), list)):
-        raise StoreError(f"{path} tells no aim.", "Count the day again.")
-    return told
-
-
-def views_of(aim: Row) -> dict[str, str]:
-    """Return, by movement, a digest of where it is looked for: its zones' outlines, not names.
-
-    An entry for another address of the footage alone is no other view.
-    """
-    outlines: dict[str, list[list[list[float]]]] = {}
-    for _, movement, polygon in aim["zones"]:
-        outlines.setdefault(movement, []).append(polygon)
-    return {movement: digest(json.dumps(sorted(of)).encode()) for movement, of in outlines.items()}
-
-
 def noted_view(movement: str) -> str:
     """Return the key under which a publication notes the view of a movement."""
     return f"view of {movement}"
@@ -126,8 +77,8 @@ def made_from(ws: Workspace, camera: str, day: dt.date, model_id: str) -> Noted:
     ``scores`` is that of the note beside the scores, which digests all that they were made from:
     the scores themselves are far larger and a function of it.
     """
-    told = counted_by(ws, camera, day, model_id)
-    views = views_of(told["aim"]) if "aim" in told else {}
+    told = accounts.read(ws, camera, day, model_id)
+    views = accounts.views_of(told["aim"]) if "aim" in told else {}
     return {
         **{noted_view(movement): view for movement, view in views.items()},
         "clips": told.get("clips", digest_of(ws.clips(camera, day))),

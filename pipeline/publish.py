@@ -16,21 +16,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import localtime, schemas, store, vintages
+from pipeline import accounts, localtime, schemas, store, vintages
 from pipeline.cameras import Registry
 from pipeline.daily import model_in_use
+from pipeline.digests import digest
 from pipeline.errors import ConfigError, InputError, NotFoundError, StoreError
 from pipeline.exchanges import tradable_from
-from pipeline.lineage import (
-    MADE_FROM,
-    Noted,
-    aim_of,
-    counted_by,
-    digest,
-    made_from,
-    notes,
-    views_of,
-)
+from pipeline.lineage import MADE_FROM, Noted, made_from, notes
 from pipeline.progress import note, track
 from pipeline.splice import model_changes
 from pipeline.vintages import (
@@ -205,13 +197,8 @@ def _collect(
             if not _add_up(of_day, hours):
                 note(f"{camera_id} {day} left out: its hours are not its day's; count it again")
                 continue
-        try:
-            elsewhere = _counted_elsewhere(ws, registry, camera_id, day, model_id)
-        except StoreError as error:
-            note(f"{camera_id} {day} left out: {error}; count it again")
-            continue
-        if elsewhere:
-            note(f"{camera_id} {day} left out: it was counted in other zones; count it again")
+        if why := _unfit(ws, registry, camera_id, day, model_id):
+            note(f"{camera_id} {day} left out: {why}; count it again")
             continue
         digests[camera_id, day] = now
         daily.append(of_day)
@@ -224,12 +211,15 @@ def _collect(
     )
 
 
-def _counted_elsewhere(
-    ws: Workspace, registry: Registry, camera_id: str, day: dt.date, model_id: str
-) -> bool:
-    told = counted_by(ws, camera_id, day, model_id)
-    now = aim_of(registry.camera(camera_id, day))
-    return "aim" in told and views_of(told["aim"]) != views_of(now)
+def _unfit(ws: Workspace, registry: Registry, camera_id: str, day: dt.date, model_id: str) -> str:
+    """Say why a count is not to be published as it is; nothing where it is."""
+    try:
+        account = accounts.read(ws, camera_id, day, model_id)
+    except StoreError as error:
+        return str(error)
+    aim = accounts.aim_of(registry.camera(camera_id, day))
+    elsewhere = accounts.views_of(account.get("aim", aim)) != accounts.views_of(aim)
+    return "it was counted in other zones" if elsewhere else ""
 
 
 def _add_up(daily: pa.Table, hourly: pa.Table) -> bool:

@@ -9,27 +9,16 @@ place is read, however old it says that it is.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import store
+from pipeline.digests import file_digest
 from pipeline.errors import NotFoundError, StoreError
 
 if TYPE_CHECKING:
     from pipeline.store import Workspace
-
-_CHUNK_BYTES = 1 << 20
-
-
-def content_hash(path: Path) -> str:
-    """Return the BLAKE2b hash of a file's bytes (32 hex digits)."""
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as source:
-        while chunk := source.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 class Contents:
@@ -54,7 +43,7 @@ class Contents:
         as_it_is: list[int | str] = [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
         known = self._known.get(uri)
         if not (isinstance(known, list) and known[:-1] == as_it_is):
-            known = self._known[uri] = [*as_it_is, content_hash(path)]
+            known = self._known[uri] = [*as_it_is, file_digest(path)]
         return str(known[-1])
 
     def is_still(self, path: Path, uri: str, digest: str) -> bool:
@@ -70,7 +59,7 @@ class Contents:
             return True
         if known[:2] == [found.st_size, found.st_mtime_ns]:
             return str(known[-1]) == digest
-        return content_hash(path) == digest
+        return file_digest(path) == digest
 
     def keep(self, uris: Collection[str]) -> None:
         """Keep what is known of these files; the others are gone."""

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
-from pipeline import lineage
+from pipeline import digests
 from pipeline.errors import ModelError, NotFoundError
 from pipeline.learning.cards import ANEW
 from pipeline.learning.cards import CARD as CARD
@@ -129,7 +129,7 @@ def content_of(ws: Workspace, weights: str | None) -> str | None:
     from_file = weights is not None and weights.endswith(SUFFIX)
     if not weights or (not from_file and weights.startswith(("imagenet", SCENE))):
         return None
-    digest = lineage.digest_of(_weights_at(ws, weights))
+    digest = digests.digest_of(_weights_at(ws, weights))
     if digest is None:
         raise _no_weights(weights)
     return digest
@@ -146,8 +146,8 @@ def card_beside(ws: Workspace, weights: str | None) -> dict[str, Any]:
         return {}
     if (path.parent / CARD).is_file():
         return read_object(path.parent / CARD)
-    digest = lineage.digest_of(path)
-    same = (m for m in ws.trained() if digest == lineage.digest_of(ws.model(m) / WEIGHTS))
+    digest = digests.digest_of(path)
+    same = (m for m in ws.trained() if digest == digests.digest_of(ws.model(m) / WEIGHTS))
     return next((load_card(ws, model_id) for model_id in same if digest), {})
 
 

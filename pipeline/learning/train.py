@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import lineage, progress
+from pipeline import digests, progress
 from pipeline.errors import InputError
 from pipeline.learning import checkpoints, dataset, engines, idle, recipes, rendered
 from pipeline.learning.card_page import as_markdown
@@ -181,7 +181,7 @@ def _teach(
     net, held_out, parts = CrossFitting(training).run() if options.rounds else training.split_once()
     card = training.card(net, held_out, parts)
     labels = {name: ws.campaign_labels(name) / "labels.parquet" for name in campaigns}
-    card["campaigns"] = {name: lineage.digest_of(path) for name, path in labels.items()}
+    card["campaigns"] = {name: digests.digest_of(path) for name, path in labels.items()}
     card["seconds"] = round(time.monotonic() - started, 1)
     write_bytes(ws.model(model_id) / CARD_PAGE, as_markdown(card).encode())
     checkpoints.save_model(ws, model_id, net, card)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import daily, lineage, schemas, store, vintages
+from pipeline import accounts, daily, lineage, schemas, store, vintages
 from pipeline.domain import Camera, Span
 from pipeline.errors import NotFoundError
 from pipeline.pages import coverage, hours, parts, strips
@@ -204,8 +204,7 @@ def _passages(ws: Workspace, camera: str, day: dt.date, model_id: str) -> list[R
 
 def _ledgers(ws: Workspace, camera: str, day: dt.date, counted: Counted) -> list[Row]:
     """Return, per movement, the row and its lines from passages to the count."""
-    path = ws.counts(camera, day, counted.model_id).with_suffix(".json")
-    told = store.read_object(path).get("arithmetic", {}) if path.is_file() else {}
+    told = accounts.read(ws, camera, day, counted.model_id).get("arithmetic", {})
     return [
         {"row": row, "lines": ledger(told.get(row["movement"], []), row["truck_count"])}
         for row in counted.rows

@@ -212,7 +212,7 @@ def test_footage_copied_later_with_the_recording_s_time_makes_its_day_due(
         assert backlog(world).as_text().get("west") == due_days
     ingest(ws, registry, ["west"])
     with monkeypatch.context() as moved:  # another disk, cp -a: nothing is read
-        moved.setattr(contents, "content_hash", lambda path: pytest.fail(f"read {path}"))
+        moved.setattr(contents, "file_digest", lambda path: pytest.fail(f"read {path}"))
         shutil.copy2(first, late)
         late.replace(first)
         assert "west" not in backlog(world).as_text()

