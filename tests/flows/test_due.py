@@ -151,7 +151,8 @@ def test_audit_windows_counted_later_make_the_days_from_theirs_on_due(world: Pat
 
 
 def test_zones_or_a_schedule_set_after_the_count_make_their_days_due(world: Path) -> None:
-    from pipeline import daily
+    from pipeline import accounts, daily
+    from pipeline.digests import digest_of
     from pipeline.ingest import ingest
 
     ws = Workspace(world)
@@ -159,6 +160,9 @@ def test_zones_or_a_schedule_set_after_the_count_make_their_days_due(world: Path
     ingest(ws, registry, ["west"])
     daily.count_days(ws, registry, daily.camera_days(ws, registry, ["west"]), "bright")
     assert "west" not in backlog(world).as_text()
+    account = accounts.read(ws, "west", FIRST, "bright")
+    assert account["aim"] == accounts.aim_of(registry.camera("west", FIRST))
+    assert account["clips"] == digest_of(ws.clips("west", FIRST))
     text = ws.cameras_toml.read_text()
     for old, new in (("[0.7, 0.8]", "[0.7, 0.9]"), ('"12:01"', '"12:02"'), ("5.0", "4.0")):
         ws.cameras_toml.write_text(text.replace(old, new))
