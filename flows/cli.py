@@ -289,9 +289,10 @@ def evaluate(
     ]
     lines.append(f"n            {found['n']}")
     if found["taught"]:
+        card = context.ws.model(model_id) / "card.md"
         lines.append(
-            f"{model_id} has learned from these labels, so this flatters: what it made of labels "
-            f"it had not seen is in {context.ws.model(model_id) / 'card.md'}."
+            f"{model_id} has learned from {found['taught']} of these, so this flatters: what it "
+            f"made of labels it had not seen is in {card}."
         )
     return {"model_id": model_id, **found}, "\n".join(lines)
 

@@ -176,7 +176,9 @@ def write_table(path: Path, table: pa.Table, schema: pa.Schema) -> None:
     import pyarrow.parquet as pq
 
     with replacing(path) as temporary:
-        pq.write_table(fitted(table, schema, path), temporary, compression="zstd")
+        pq.write_table(
+            fitted(table, schema, path), temporary, compression="zstd", write_page_checksum=True
+        )
 
 
 def fitted(table: pa.Table, schema: pa.Schema, path: Path | str = "table") -> pa.Table:
@@ -230,7 +232,8 @@ def _parsed(source: Any, schema: pa.Schema | None, path: Path) -> pa.Table:  # n
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(source, pre_buffer=False).read()
+        file = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
+        table = file.read()
         table.validate(full=True)  # text that is none would fail at some later row
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise StoreError(f"{path} cannot be read: {error}.", "Make it anew.") from error

@@ -7,6 +7,7 @@ Everything is decoded once into one ``uint8`` array and kept there; 10,000 thumb
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.learning.models import NetSpec
 
 THUMBNAIL_PX = 64
+MEASURED = 31  # pictures whose median shape is the usual one
 CROP_PX = 96
 
 
@@ -66,16 +68,15 @@ class Labelled:
 
 
 def are_photographs(folder: Path, labels_csv: Path) -> bool:
-    """Tell whether the pictures of a label file are larger than thumbnails, by the first of them.
+    """Tell whether the pictures of a label file are usually larger than thumbnails.
 
     Raises:
-        NotFoundError: the label file, or that picture, is not there.
+        NotFoundError: the label file, or a picture it names, is not there.
         InputError: as :func:`from_files`.
     """
     rows = _label_rows(labels_csv)
     _need_both(list(rows.values()), str(labels_csv))
-    first = pictures.read_picture(_inside(folder, next(iter(rows)), labels_csv))
-    return max(first.shape[:2]) > THUMBNAIL_PX
+    return max(_usual_shape([_inside(folder, name, labels_csv) for name in rows])) > THUMBNAIL_PX
 
 
 def from_files(
@@ -84,7 +85,7 @@ def from_files(
     """Read loose pictures named in a label file ``file,label[,group]``.
 
     Rows labelled ``cant_tell`` are left out; a row given twice counts once. ``size`` is the side of
-    a square, or (height, width); without it that of the first picture.
+    a square, or (height, width); without it the pictures' usual one.
 
     Raises:
         NotFoundError: the label file, or a picture it names, is not there.
@@ -94,8 +95,8 @@ def from_files(
     rows = _label_rows(labels_csv)
     _need_both(list(rows.values()), str(labels_csv))
     paths = [_inside(folder, name, labels_csv) for name in rows]
-    first = pictures.read_picture(paths[0])
-    height, width = _input_size(first, size)
+    shape = _usual_shape(paths) if size is None else size
+    height, width = (shape, shape) if isinstance(shape, int) else shape
 
     def made(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], np.uint64]:
         fits = pictures.fitted(rgb, width, height)
@@ -213,11 +214,11 @@ def _inside(folder: Path, name: str, labels_csv: Path) -> Path:
     return path
 
 
-def _input_size(first: NDArray[np.uint8], size: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Return (height, width), by default the first picture's."""
-    if isinstance(size, tuple):
-        return size
-    return (size, size) if size is not None else (first.shape[0], first.shape[1])
+def _usual_shape(paths: Sequence[Path]) -> tuple[int, int]:
+    """Return the median (height, width) of pictures spread over the list."""
+    spread = paths[:: math.ceil(len(paths) / MEASURED)]
+    heights, widths = np.array(pictures.read_all(spread, lambda rgb: rgb.shape[:2])).T
+    return int(np.median(heights)), int(np.median(widths))
 
 
 def campaign_rows(ws: Workspace, campaign: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline import metrics
 from pipeline.errors import ModelError
-from pipeline.learning import checkpoints, dataset
+from pipeline.learning import checkpoints, dataset, taught
 from pipeline.learning.dataset import Labelled
 from pipeline.learning.infer import Scorer
 from pipeline.learning.models import NetSpec
@@ -33,7 +33,7 @@ def evaluate_campaigns(
 ) -> dict[str, Any]:
     """Judge a model on campaigns' resolved labels, weighted to the road's own mix of instants.
 
-    ``taught`` tells whether the model has learned from some of them: then the figures flatter.
+    ``taught`` tells from how many of them the model has learned: then the figures flatter.
     """
     scorer = Scorer.open(ws, model_id, engine)
     size = max(scorer.height, scorer.width)
@@ -52,6 +52,5 @@ def _judged(
     p = scorer.calibration.p_truck(scorer.engine(dataset.fit_spec(labelled.pixels, spec)))
     card = checkpoints.load_card(ws, model_id)
     figures = metrics.evaluation(labelled.truth, p, float(card["threshold"]), labelled.weight)
-    taught = labelled.label_set_id == card.get("label_set_id")
-    taught = taught or not set(campaigns).isdisjoint(card.get("campaigns", {}))
-    return {"model_id": model_id, "taught": taught, **figures}
+    known = taught.among(ws, card, labelled, campaigns)
+    return {"model_id": model_id, "taught": int(known.sum()), **figures}

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline import digests, progress
 from pipeline.errors import InputError
-from pipeline.learning import checkpoints, dataset, engines, idle, recipes, rendered
+from pipeline.learning import checkpoints, dataset, engines, idle, recipes, rendered, taught
 from pipeline.learning.card_page import as_markdown
 from pipeline.learning.cards import CARD_PAGE
 from pipeline.learning.crossfit import CrossFitting
@@ -184,6 +184,8 @@ def _teach(
     card["campaigns"] = {name: digests.digest_of(path) for name, path in labels.items()}
     card["seconds"] = round(time.monotonic() - started, 1)
     write_bytes(ws.model(model_id) / CARD_PAGE, as_markdown(card).encode())
+    before = checkpoints.card_beside(ws, options.weights)
+    taught.note(ws, model_id, labelled, training.never_taught(held_out), before)
     checkpoints.save_model(ws, model_id, net, card)
     training.room.tidy()
 

@@ -91,6 +91,11 @@ class Training:
             net = self.taught(Course("final", everything, epochs=last, after=name))
         return net, held_out, sizes
 
+    def never_taught(self, held_out: HeldOut) -> NDArray[np.int64]:
+        """Return the labelled rows that the last network has not learned from."""
+        all_of_them = self.options.rounds or self.options.refit
+        return np.zeros(0, dtype=np.int64) if all_of_them else held_out.rows
+
     def calibrated(self, held_out: HeldOut, free_logits: Floats | None = None) -> Calibration:
         """Fit to held-out rows; the natural prevalence from those drawn at random.
 

@@ -99,8 +99,9 @@ def _judged(
     images: Path | None,
     labels: Path | None,
 ) -> Judged | None:
-    from pipeline.learning import checkpoints, dataset
+    from pipeline.learning import checkpoints, dataset, taught
 
+    chosen: list[str] = []
     if images and labels:
         if spec.channels != 3:
             raise InputError(
@@ -114,11 +115,10 @@ def _judged(
             return None
         longest = max(spec.height, spec.width)
         labelled = dataset.from_campaigns(ws, chosen, longest, background=spec.channels == 6)
-    taught = not set(card.get("campaigns", {})).isdisjoint(campaigns) or not (campaigns or images)
-    taught = taught or labelled.label_set_id == card.get("label_set_id")
+    known = int(taught.among(ws, card, labelled, chosen).sum())
     labelled = _with_pixels(labelled, dataset.fit_spec(labelled.pixels, spec))
     net, _ = checkpoints.load_model(ws, card["model_id"])
-    return Judged(labelled, _p(net, card, labelled.pixels), taught, slices.timezones(ws))
+    return Judged(labelled, _p(net, card, labelled.pixels), known, slices.timezones(ws))
 
 
 def _with_pixels(labelled: Labelled, pixels: Pixels) -> Labelled:

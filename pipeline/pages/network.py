@@ -37,11 +37,11 @@ MAPS_PER_LAYER = 12
 
 @dataclass(frozen=True)
 class Judged:
-    """Labelled pictures, the network's probabilities of a truck, and whether they taught it."""
+    """Labelled pictures, the network's probabilities of a truck, and how many taught it."""
 
     labelled: Labelled
     p: NDArray[np.float64]
-    taught: bool = False
+    taught: int = 0
     timezones: Mapping[str, str] | None = None
 
     @property

@@ -47,6 +47,26 @@ def test_a_table_comes_back_as_it_went(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o644
 
 
+def test_a_flipped_bit_is_never_read_as_another_number(tmp_path):
+    path = tmp_path / "t.parquet"
+    rng = np.random.default_rng(7)
+    table = _rows(300).set_column(3, "p", pa.array(rng.random(300)))  # which do not compress
+    store.write_table(path, table, SCHEMA)
+    sound, found = path.read_bytes(), 0
+
+    for at in rng.choice(len(sound) - 8, 300, replace=False).tolist():
+        damaged = bytearray(sound)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            read = store.read_table(path, SCHEMA)
+        except StoreError as error:
+            found += str(path) in str(error)
+        else:
+            assert read.equals(store.fitted(table, SCHEMA)), at
+    assert found > 150  # the numbers fill most of the file
+
+
 def test_the_same_rows_give_the_same_bytes(tmp_path):
     store.write_table(tmp_path / "a.parquet", _rows(100), SCHEMA)
     store.write_table(tmp_path / "b.parquet", _rows(100), SCHEMA)

@@ -101,7 +101,8 @@ def _near_identity(channels_in: int, channels_out: int) -> nn.Conv2d:
 @torch.no_grad()
 def whiten(net: WhitenedNet, pictures: Tensor, channels: int, eps: float = 5e-4) -> None:
     """Set the first layer from ``uint8[n, c, h, w]``: principal directions and their negatives."""
-    x = prepared(pictures[:5000], channels)
+    n = min(len(pictures), 5000)
+    x = prepared(pictures[torch.arange(n) * len(pictures) // n], channels)
     c = x.shape[1]
     patches = x.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 1, 4, 5).reshape(-1, c * 4)
     patches = patches[:: max(1, len(patches) // 500_000)]

@@ -42,11 +42,17 @@ def test_pictures_in_sub_folders_become_one_array(loose):
     assert found.groups == ("g1", "no_truck/b.png")
 
 
-def test_photographs_are_told_from_thumbnails_by_their_own_size(loose):
-    small = _labels(loose, f"file,label\n{BOTH}")
-    assert not dataset.are_photographs(loose, small)
-    _picture(loose / "large.png", (9, 9, 9), (65, 20))
-    assert dataset.are_photographs(loose, _labels(loose, f"file,label\nlarge.png,truck\n{BOTH}"))
+def test_photographs_are_told_from_thumbnails_by_their_usual_size(loose):
+    _picture(loose / "1.png", (9, 9, 9), (65, 20))
+    _picture(loose / "2.png", (9, 9, 9), (70, 30))
+    _picture(loose / "3.png", (9, 9, 9), (80, 40))
+    one_large = _labels(loose, f"file,label\n1.png,truck\n{BOTH}")
+    assert not dataset.are_photographs(loose, one_large)
+    assert dataset.from_files(loose, one_large).pixels.shape == (3, 3, 20, 20)  # 65 made to fit
+
+    most_large = _labels(loose, f"file,label\n{BOTH}1.png,truck\n2.png,truck\n3.png,truck\n")
+    assert dataset.are_photographs(loose, most_large)
+    assert dataset.from_files(loose, most_large).pixels.shape == (5, 3, 20, 65)
     with pytest.raises(InputError, match="holds 'nothing' only"):
         dataset.are_photographs(loose, _labels(loose, "file,label\n"))
 

@@ -147,7 +147,7 @@ def test_pictures_that_taught_the_network_are_said_to_have(world):
     card = checkpoints.load_card(ws, "m")
     net, _ = checkpoints.load_model(ws, "m")
     checkpoints.save_model(ws, "taught", net, card | {"model_id": "taught", "label_set_id": known})
-    said = "most of which taught it"
+    said = "40 of which taught it"
 
     for model_id, expected in (("m", False), ("taught", True)):
         path, _ = explain_model(ws, model_id, images=folder, labels=labels)
