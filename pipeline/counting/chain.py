@@ -16,6 +16,10 @@ An empty zone may also flicker: a van, a shadow, a reflection looks like a truck
 flicker begins with probability ``begin`` per cell and goes on with ``stay_on``; it looks like a
 truck but does not last like one, and that is what tells them apart.
 
+A zone may also stand still: at a gate or a light all that is in it stops, and none of it is
+counted again. A standstill begins with probability ``begin`` per occupied cell, ends with ``end``,
+and leaves up to ``back`` cells until the zone is next empty.
+
 A day is cut into equally long blocks that run side by side as columns of an array; each block is
 preceded and followed by a warm-up of the neighbouring cells, long enough for the chain to forget.
 
@@ -61,6 +65,15 @@ class Flicker:
 
     begin: float = 0.0
     stay_on: float = 0.3
+
+
+@dataclass(frozen=True)
+class Standstill:
+    """Stops of what is in the zone: chances per cell to begin and to end, cells left after it."""
+
+    begin: float = 0.0
+    end: float = 0.1
+    back: int = 1
 
 
 @dataclass(frozen=True)
@@ -126,7 +139,9 @@ def _sum_up(values: Singles, out: Singles) -> Singles:
     return out
 
 
-def _forward(law: _Law, weight: Singles, brief: Flicker) -> tuple[Singles, Singles, Singles]:
+def _forward(
+    law: _Law, weight: Singles, brief: Flicker, still: Standstill
+) -> tuple[Singles, Singles, Singles]:
     """Run the filter.
 
     Returns P(r = 0..K) float32[T, K + 1, B], P(flicker) and normalisers, both float32[T, B].
@@ -139,6 +154,8 @@ def _forward(law: _Law, weight: Singles, brief: Flicker) -> tuple[Singles, Singl
     step = state[0]
     step[...] = law.start
     flicker = np.zeros((cells, columns), dtype=np.float32)
+    moving, again = np.float32(1 - still.begin), np.float32(still.end / still.back)
+    stands = np.zeros(columns, dtype=np.float32)
     leave, calm = np.float32(1 - brief.stay_on), np.float32(1 - brief.begin)
     begin, stay_on = np.float32(brief.begin), np.float32(brief.stay_on)
     for t in range(cells):
@@ -147,14 +164,21 @@ def _forward(law: _Law, weight: Singles, brief: Flicker) -> tuple[Singles, Singl
             before = flicker[t - 1]
             flicker[t] = (now[0] * begin + before * stay_on) * weight[t]
             _sum_up(now[2:], cumulative[1:])
+            stood = stands
+            stands = (
+                cumulative[-1] * np.float32(still.begin) + stood * np.float32(1 - still.end)
+            ) * weight[t]
+            cumulative *= moving
             np.multiply(cumulative, cdf, out=product)
             np.multiply(law.pmf_idle, now[0] * calm + now[1] + before * leave, out=step)
             step[:-1] += product
             step[1:-1] -= product[:-1]
             step[-1] += cumulative[-1] - product[-1]
+            step[1 : still.back + 1] += stood * again
         step[1:] *= weight[t]
         np.add.reduce(step, axis=0, out=norm[t])
-        norm[t] += flicker[t]
+        norm[t] += flicker[t] + stands
+        stands = stands / norm[t]
         step /= norm[t]
         flicker[t] /= norm[t]
     return state, flicker, norm
@@ -181,6 +205,7 @@ def expect(
     clump: Floats,
     stay: Floats,
     brief: Flicker,
+    still: Standstill,
     by_cell: bool = False,
 ) -> Expectation:
     """Run forward and backward over all blocks.
@@ -191,11 +216,12 @@ def expect(
         clump: float64[B] factor on the rate while the zone is occupied.
         stay: float64[K + 1, B] probability that a truck covers 0..K cells.
         brief: The flicker law.
+        still: The law of standing still.
         by_cell: Whether expected arrivals are wanted cell by cell.
     """
     law = _law(rate, clump, stay)
     weight = np.exp(blocks.llr).astype(np.float32)
-    state, flicker, norm = _forward(law, weight, brief)
+    state, flicker, norm = _forward(law, weight, brief, still)
     cells, columns = weight.shape
     top_new = [table.astype(np.float32) for table in _arrivals_given_top(rate, stay)]
     top_busy = [table.astype(np.float32) for table in _arrivals_given_top(clump * rate, stay)]
@@ -203,6 +229,8 @@ def expect(
     shape = stay.shape
     beta = np.ones(shape, dtype=np.float32)
     beta_flicker = np.ones(columns, dtype=np.float32)
+    beta_still = np.ones(columns, dtype=np.float32)
+    moving = np.float32(1 - still.begin)
     flickers = np.zeros((2, columns))
     leave, calm = np.float32(1 - brief.stay_on), np.float32(1 - brief.begin)
     begin, stay_on = np.float32(brief.begin), np.float32(brief.stay_on)
@@ -217,8 +245,10 @@ def expect(
         in_view[t] = state[t, 0] * beta[0]
         flicker[t] *= beta_flicker
         beta_flicker *= weight[t] / norm[t]
+        beta_still *= weight[t] / norm[t]
         beta /= norm[t]
         beta[1:] *= weight[t]
+        after = beta[1 : still.back + 1].mean(axis=0)
         np.multiply(pmf_busy, beta[1:], out=fresh)
         np.multiply(cdf_kept, beta[:-1], out=kept)
         np.multiply(law.pmf_idle, beta, out=beta)
@@ -229,6 +259,7 @@ def expect(
             flickers[1] += earlier * stay_on * beta_flicker
             np.multiply(beta, before[0] * calm + before[1] + earlier * leave, out=mass_idle)
             before[1] = 0.0
+            before[2:] *= moving
             _sum_up(before[1:], mass_new)
             mass_new *= fresh
             np.multiply(before[1:], kept, out=mass_kept)
@@ -246,7 +277,10 @@ def expect(
         beta_flicker = leave * total + stay_on * beta_flicker
         _sum_up(fresh[::-1], ahead)
         np.add(kept, ahead[::-1], out=beta[1:])
+        beta[1:] *= moving
+        beta[1:] += np.float32(still.begin) * beta_still
         beta[1] = total
+        beta_still = np.float32(1 - still.end) * beta_still + np.float32(still.end) * after
     in_view[0] = state[0, 0] * beta[0]
     flicker[0] *= beta_flicker
     tops = tuple(table.astype(np.float64) for table in (idle_top, busy_new, busy_kept))

@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.counting.chain import Flicker
+from pipeline.counting.chain import Flicker, Standstill
 from pipeline.counting.evidence import Cells
 from pipeline.counting.records import Classifier, CountParams, Dwell, Floats
 
 _FRAME_CAP = 8.0
+# What stands is one truck: two in a thousand stop, for four stays on average, unless the scores
+# say otherwise. With fewer cells to a stay a stop cannot be told.
+_STOPS, _STOP_DWELLS = 0.002, 4.0
+_LEAST_CELLS = 2.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,14 @@ class Fit:
     blur: float
 
 
+def _standstill(dwell_cells: float) -> Standstill:
+    """Return the law of stops in a zone of such stays; it is not learned."""
+    if dwell_cells < _LEAST_CELLS:
+        return Standstill()
+    back = max(1, round(dwell_cells / 2))
+    return Standstill(_STOPS / dwell_cells, 1 / (_STOP_DWELLS * dwell_cells), back)
+
+
 class ZoneDay:
     """The cells of a zone's day with the priors: everything that stays fixed while learning."""
 
@@ -94,6 +106,7 @@ class ZoneDay:
         self.free[5] = params.clump_sd > 0
         held = cells.positives + cells.negatives
         per_cell = float(held.sum()) / max(float(np.count_nonzero(held)), 1.0)
+        self.still = _standstill(dwell.mean_s / cells.width_s)
         self.may_flicker = per_cell * dwell.mean_s / cells.width_s >= params.flicker_samples
 
     def start(self) -> Theta:

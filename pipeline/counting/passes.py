@@ -56,7 +56,13 @@ def e_step(work: Work, thetas: list[Theta], by_cell: bool = False) -> list[Pass]
     rate = np.concatenate([one.rate[held.group] for one in thetas])
     clump = np.repeat([one.clump for one in thetas], columns)
     found = expect(
-        blocks, rate, clump, np.repeat(stay.T, columns, axis=1), thetas[0].brief, by_cell
+        blocks,
+        rate,
+        clump,
+        np.repeat(stay.T, columns, axis=1),
+        thetas[0].brief,
+        work.day.still,
+        by_cell,
     )
     return [
         _collect(work, one, stay[k], found, slice(k * columns, (k + 1) * columns))

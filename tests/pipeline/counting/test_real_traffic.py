@@ -106,6 +106,20 @@ def test_a_run_as_long_as_two_stays_is_likely_two_trucks() -> None:
     assert 32 <= row.truck_count <= 42  # plain runs: 29; trucks: 39
 
 
+def test_a_truck_that_stops_at_a_light_is_one_truck() -> None:
+    # Every five minutes a truck of 2.5 s; four of the sixty stand for 8 to 14 s more, too short to
+    # be parked (12 stays). Three more trucks nose to tail: (2.5 / 300)³, one in two million. That a
+    # truck stops is taken for two in a thousand.
+    stood = {15: 8.0, 30: 10.0, 45: 12.0, 60: 14.0}
+    road = [(300.0 * k, 300.0 * k + 2.5 + stood.get(k, 0.0)) for k in range(1, 61)]
+    row = count([scores(road, 18_600)], [(0, 18_600)], 18_600, dwell=2.5)
+    assert row.truck_count == pytest.approx(60, abs=0.6)
+    long = [one for one in row.passages if one.exited_s - one.entered_s > 8]
+    assert [one.trucks for one in long] == pytest.approx([1.0] * 4, abs=0.1)
+    assert not any("merged" in one.flags for one in long)
+    assert row.quality == "ok"
+
+
 def test_an_hour_of_queues_changes_nothing_in_free_hours() -> None:
     # 120 trucks of 2 s, and 20 that stand for 30 s: mean square over mean is 22 s.
     free = [(50.0 * k, 50.0 * k + 2) for k in range(1, 121)]
