@@ -120,6 +120,23 @@ def test_a_truck_that_stops_at_a_light_is_one_truck() -> None:
     assert row.quality == "ok"
 
 
+def test_those_that_pass_count_where_every_second_truck_stands_at_a_red_light() -> None:
+    # One in 150 s: 60 pass in 2.5 s, 60 stand 20 s besides. Mean square over mean is 20 s, and half
+    # of it would be flicker beside such stays.
+    road = [(150.0 * k, 150.0 * k + (2.5 if k % 2 else 22.5)) for k in range(1, 121)]
+    until = 18_300.0
+    day = count_day([scores(road, until)], [(0, until)], [(0, until)], HOURS, JUDGE, CountParams())
+    assert day.movements[0].truck_count == pytest.approx(120, rel=0.03)
+
+    # But what only half looks like a truck, for a tenth of a truck's stay, is none.
+    trucks = [(150.0 * k, 150.0 * k + 6) for k in range(1, 61)]
+    seen = scores(trucks, 9300)
+    brief = np.isin(np.round(seen.at_s % 150, 1), [75.1, 75.3, 75.5]) & (seen.at_s < 9000)
+    road = replace(seen, p_truck=np.where(brief, 0.55, seen.p_truck))
+    day = count_day([road], [(0, 9300)], [(0, 9300)], HOURS, JUDGE, CountParams())
+    assert day.movements[0].truck_count == pytest.approx(60, rel=0.05)
+
+
 def test_an_hour_of_queues_changes_nothing_in_free_hours() -> None:
     # 120 trucks of 2 s, and 20 that stand for 30 s: mean square over mean is 22 s.
     free = [(50.0 * k, 50.0 * k + 2) for k in range(1, 121)]
