@@ -171,5 +171,12 @@ def counted_as(one: Passage, odds: float) -> Passage:
 
 
 def sure_trucks(passages: Iterable[Passage]) -> float:
-    """Return how many trucks are beyond doubt: no passage that is weak, and of each at most one."""
-    return float(sum(min(one.trucks, 1.0) for one in passages if "weak" not in one.flags))
+    """Return how many trucks are beyond doubt: of each passage at most one.
+
+    None of a passage that is weak, nor of a parked truck that is cut: its middle may be elsewhere.
+    """
+    return float(sum(min(one.trucks, 1.0) for one in passages if _is_sure(set(one.flags))))
+
+
+def _is_sure(flags: set[str]) -> bool:
+    return "weak" not in flags and not {"parked", "cut"} <= flags

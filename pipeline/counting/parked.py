@@ -1,4 +1,8 @@
-"""Parked trucks: stays far longer than any likely queue, one passage each at most."""
+"""Parked trucks: stays far longer than any likely queue, one passage each at most.
+
+A stay belongs to the day in which its middle falls. Where the footage begins or ends with it the
+middle is out of sight, here as likely as there: it counts by half, by nothing where both ends are.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,7 @@ def set_parked_aside(
             parked.append((int(first), int(last)))
     present = cells.positives > cells.negatives
     parked = [_widened(present, first, last, 2 * width) for first, last in parked]
-    parked = _joined(present, parked, width, longest)
+    parked = [_filmed(cells.seen, *one) for one in _joined(present, parked, width, longest)]
     if not parked:
         return cells, []
     free = np.ones(vote.size)
@@ -56,11 +60,23 @@ def set_parked_aside(
         beyond=cells.beyond * free,
         seen=cells.seen & (free > 0),
     )
+    return kept, [_passage(cells, first, last) for first, last in parked]
+
+
+def _passage(cells: Cells, first: int, last: int) -> Passage:
+    """The passage of a parked truck; its zone and its probabilities are not known here."""
     start, step = cells.start_s, cells.width_s
-    return kept, [
-        Passage("", start + first * step, start + last * step, 1.0, 1.0, 1.0, ("parked",))
-        for first, last in parked
-    ]
+    cut = (first == 0 or not cells.seen[first - 1]) + (not cells.seen[last])
+    flags = ("parked", "cut") if cut else ("parked",)
+    return Passage(
+        "", start + first * step, start + last * step, 1.0, 1.0, 1.0 - 0.5 * cut, flags
+    )
+
+
+def _filmed(seen: Flags, first: int, last: int) -> tuple[int, int]:
+    """Return a stretch less what smoothing added to its ends beyond the footage."""
+    held = np.flatnonzero(seen[first:last])
+    return first + int(held[0]), first + int(held[-1]) + 1
 
 
 def _widened(present: Flags, first: int, last: int, most: int) -> tuple[int, int]:

@@ -67,7 +67,6 @@ def list_passages(
             early, late = cells.width_s * (not begun), cells.width_s * (not goes_on)
             entered = _edge(evidence.at_s, strength, left - early, left + half, True)
             exited = _edge(evidence.at_s, strength, right - half, right + late, False)
-        inside = scores.p_truck[slice(*np.searchsorted(scores.at_s, [entered, exited]))]
         most = float(fit.busy[first:last].max())
         flags = []
         trucks = float(total[end] - total[start])
@@ -77,12 +76,17 @@ def list_passages(
             flags.append("merged")
         if most < 0.9:
             flags.append("weak")
-        peak = float(inside.max()) if inside.size else most
-        mean = float(inside.mean()) if inside.size else peak
-        (passages if most > LIKELY else glimpses).append(
-            Passage(scores.zone, entered, exited, peak, mean, max(trucks, 0.0), tuple(flags))
-        )
+        one = Passage(scores.zone, entered, exited, most, most, max(trucks, 0.0), tuple(flags))
+        (passages if most > LIKELY else glimpses).append(as_scored(scores, one))
     return passages, glimpses
+
+
+def as_scored(scores: ZoneScores, one: Passage) -> Passage:
+    """Return a passage with the highest and the mean score of its frames, where it has any."""
+    inside = scores.p_truck[slice(*np.searchsorted(scores.at_s, [one.entered_s, one.exited_s]))]
+    if not inside.size:
+        return one
+    return replace(one, peak_p=float(inside.max()), mean_p=float(inside.mean()))
 
 
 def _hills(fit: Fit, stretches: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

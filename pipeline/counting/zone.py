@@ -19,7 +19,7 @@ from pipeline.counting.fit import learn
 from pipeline.counting.model import Fit, ZoneDay
 from pipeline.counting.occupancy import Occupancy, by_occupancy
 from pipeline.counting.parked import set_parked_aside
-from pipeline.counting.passages import list_passages, runs
+from pipeline.counting.passages import as_scored, list_passages, runs
 from pipeline.counting.records import (
     Classifier,
     CountParams,
@@ -169,6 +169,8 @@ def count_zone(
             return _nothing(scores, evidence, hours, "sparse frames and no dwell known")
         dwell = Dwell(4 * step, 0.35, 1.0)
     fit, cells, parked = _learn(evidence, covered, hours, classifier, params, dwell, shape)
+    if not cells.seen.any():
+        return _nothing(scores, evidence, hours, "a truck stood there all the time")
     stay = fit.theta.dwell_cells * cells.width_s
     method: Method = "events" if stay / step >= params.samples_per_dwell else "occupancy"
     if method == "occupancy" and known is None:
@@ -183,6 +185,7 @@ def count_zone(
         return replace(_nothing(scores, evidence, hours, reason), dwell=learned)
     seen_s, wanted_s = by_hour(covered, hours), by_hour(scheduled, hours)
     seen, edges = _seen(fit, cells)
+    parked = [as_scored(scores, one) for one in parked]
     doubt = 0.0
     off: Floats = np.zeros(2)
     if params.looks is not None:
@@ -191,7 +194,8 @@ def count_zone(
         )
         parked = [counted_as(one, log_odds(scores, one, params.looks)) for one in parked]
     seen = seen + _standing(parked, cells, len(hours))
-    doubt += sum(one.trucks * (1 - one.trucks) for one in parked)
+    # Whether the middle of a stay that is cut lies within the footage is anyone's guess.
+    doubt += sum(0.25 if "cut" in one.flags else one.trucks * (1 - one.trucks) for one in parked)
     filled, variance = _fill(fit, seen, seen_s, np.maximum(wanted_s - seen_s, 0.0), shape)
     stood_s = by_hour([(one.entered_s, one.exited_s) for one in parked], hours)
     free_s = np.maximum(seen_s - stood_s, 0.0)

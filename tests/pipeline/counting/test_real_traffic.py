@@ -70,6 +70,48 @@ def test_a_parked_truck_that_is_missed_for_a_moment_is_still_one() -> None:
     assert [one.flags for one in row.passages].count(("parked",)) == 2
 
 
+def test_a_truck_that_stands_over_midnight_is_one_truck_of_two_days() -> None:
+    """Five pass on each day; one stands from 700 s of the first to 400 s of the second."""
+    five = [(100.0 * k, 100.0 * k + 3) for k in range(1, 6)]
+    late = [(begin + 500, end + 500) for begin, end in five]
+    first = count([scores([*five, (700.0, 1200.0)], 1200)], [(0, 1200)], 1200)
+    second = count([scores([(0.0, 400.0), *late], 1200)], [(0, 1200)], 1200)
+    for row, stay in ((first, (700.0, 1200.0)), (second, (0.0, 400.0))):
+        assert row.truck_count == pytest.approx(5.5, abs=0.1)
+        assert (row.lo, row.hi) == (5.0, 7.0)  # half a truck that is not sure, its variance 1/4
+        (parked,) = [one for one in row.passages if "parked" in one.flags]
+        assert (parked.entered_s, parked.exited_s) == pytest.approx(stay, abs=0.01)
+        assert (parked.trucks, "cut" in parked.flags) == (0.5, True)
+        lines = [value for name, value in row.arithmetic if name != "truck_count"]
+        assert sum(v for v in lines if v is not None) == pytest.approx(row.truck_count)
+    # Nor is it two where footage is missing while it stands.
+    road = scores([*five, (700.0, 1100.0)], 1200)
+    filmed = (road.at_s < 800) | (road.at_s > 900)
+    held = replace(road, at_s=road.at_s[filmed], p_truck=road.p_truck[filmed])
+    row = count([held], [(0, 800), (900, 1200)], 1200)
+    assert sum(one.trucks for one in row.passages) == pytest.approx(6, abs=0.1)
+
+
+def test_a_day_on_which_a_truck_stands_all_the_time_has_no_count() -> None:
+    row = count([scores([(0.0, 1200.0)], 1200)], [(0, 1200)], 1200)
+    assert (row.truck_count, row.method, row.quality) == (None, "none", "insufficient")
+    assert ("a truck stood there all the time", None) in row.arithmetic
+
+
+def test_a_parked_truck_shows_its_own_scores_and_its_echo_is_no_second_one() -> None:
+    """Thirty pass on each of two lanes, one stands on the left for 1,000 s: 0.7 on the right."""
+    left = scores([*((100.0 * k, 100.0 * k + 3) for k in range(1, 31)), (4000.0, 5000.0)], 7200)
+    right = scores([(100.0 * k + 50, 100.0 * k + 53) for k in range(1, 31)], 7200, "b")
+    stands = (right.at_s >= 4000) & (right.at_s < 5000)
+    right = replace(right, p_truck=np.where(stands, 0.7, right.p_truck))
+    row = count([left, right], [(0, 7200)], 7200, looks=1.0)
+    parked = {one.zone: one for one in row.passages if "parked" in one.flags}
+    assert [parked[zone].peak_p for zone in "ab"] == pytest.approx([0.97, 0.7])
+    assert [parked[zone].trucks for zone in "ab"] == pytest.approx([0.97, 0.0])
+    assert "straddle" in parked["b"].flags
+    assert ("one truck in two neighbouring zones", pytest.approx(-0.7)) in row.arithmetic
+
+
 def test_a_parked_truck_is_no_drift() -> None:
     """Ten minutes of standing are 200 stays of three seconds, and no disagreement."""
     trucks = [(100.0 * k, 100.0 * k + 3) for k in range(1, 31)]
