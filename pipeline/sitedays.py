@@ -69,8 +69,8 @@ class KnownSite:
         self.rows: dict[tuple[int, int], Row] = {}
         self.hours: dict[tuple[int, int], dict[dt.datetime, tuple[float, bool]]]
         self.hours = defaultdict(dict)
-        self.factors: dict[tuple[int, int], tuple[int, Floats, int]] = {}
-        """By camera and old model: the new one, and its factor with the ends of its interval."""
+        self.factors: dict[int, dict[tuple[int, int], tuple[int, Floats]]] = defaultdict(dict)
+        """By camera, by old and new model: days, and the factor with the ends of its interval."""
         self.newest: dict[int, tuple[int, dt.datetime]] = {}
         """By camera: its latest day, and when that was first published."""
         self.as_of: dt.datetime | None = None
@@ -121,11 +121,11 @@ class KnownSite:
         """Take one published row of ``schemas.MODEL_CHANGES``."""
         by = np.array([_number(row[f"factor{end}"]) for end in ("", "_lo", "_hi")])
         old, new = self._model(row["old_model_id"]), self._model(row["new_model_id"])
-        key = self.cameras[row["camera_id"]], old
-        known = self.factors.get(key)
+        steps = self.factors[self.cameras[row["camera_id"]]]
+        days, _ = steps.get((old, new), (0, by))
         # A day revised later on may give no factor, one without an interval, or one of a few days.
-        if known is None or known[0] != new or (np.isfinite(by).all() and row["days"] >= known[2]):
-            self.factors[key] = new, by, row["days"]
+        if np.isfinite(by).all() and row["days"] >= days:
+            steps[old, new] = row["days"], by
 
     def _heard(self, row: Row) -> None:
         self.as_of = max(self.as_of or row["as_of"], row["as_of"])
@@ -174,16 +174,23 @@ class KnownSite:
         return self._added(needed, scale)
 
     def _factor(self, camera: int, old: int, new: int) -> Floats:
-        """Return what makes counts of one model comparable with another's, by steps known."""
-        by: Floats = np.ones(3)
-        seen = {old}
-        while old != new:
-            old, step, _ = self.factors.get((camera, old), (old, by, 0))
-            if old in seen:
-                return np.full(3, np.nan)
-            seen.add(old)
-            by = by * step
-        return by if np.isfinite(by).all() else np.full(3, np.nan)
+        """Return what makes counts of one model comparable with another's, by steps known.
+
+        Of several ways it is the one whose poorest step rests on the most days, then the shortest:
+        a late day of the model before last must not replace two steps of 28 days each.
+        """
+        ways: dict[int, tuple[float, int, Floats]] = {new: (np.inf, 0, np.ones(3))}
+        news = old != new
+        while news:
+            news = False
+            for (before, after), (days, step) in self.factors[camera].items():
+                if after not in ways:
+                    continue
+                least, left, by = ways[after]
+                way = min(least, days), left - 1
+                if before not in ways or way > ways[before][:2]:
+                    ways[before], news = (*way, by * step), True
+        return ways[old][2] if old in ways else np.full(3, np.nan)
 
     def _added(self, needed: NDArray[np.bool_], scale: Floats) -> SiteTotals:
         """Add up the cameras ``needed`` on each day, scaled; all of them must have counted."""

@@ -68,9 +68,7 @@ def _passage(cells: Cells, first: int, last: int) -> Passage:
     start, step = cells.start_s, cells.width_s
     cut = (first == 0 or not cells.seen[first - 1]) + (not cells.seen[last])
     flags = ("parked", "cut") if cut else ("parked",)
-    return Passage(
-        "", start + first * step, start + last * step, 1.0, 1.0, 1.0 - 0.5 * cut, flags
-    )
+    return Passage("", start + first * step, start + last * step, 1.0, 1.0, 1.0 - 0.5 * cut, flags)
 
 
 def _filmed(seen: Flags, first: int, last: int) -> tuple[int, int]:

@@ -321,6 +321,37 @@ def test_a_factor_without_an_interval_does_not_replace_a_good_one():
     assert site.on_basis_of(1).total.tolist() == [95.0, 200.0]
 
 
+def test_a_late_day_of_the_model_before_last_does_not_replace_the_steps_between():
+    """98 to 100 to 103 by m1, which m2 counts 0.9 times and m3 1.2 times that."""
+    site = KnownSite(["a"], MONDAY, MONDAY + dt.timedelta(days=1))
+    for i, model in enumerate(("m1", "m3")):
+        row = _row(MONDAY + dt.timedelta(days=i), 100.0, model_id=model)
+        site.publish({**row, "as_of": _morning_after(MONDAY)})
+
+    def change(old: str, new: str, days: int, *by: float | None) -> None:
+        ends = dict(zip(("factor", "factor_lo", "factor_hi"), by, strict=True))
+        models = {"old_model_id": old, "new_model_id": new}
+        site.publish_change({"camera_id": "a", **models, "days": days, **ends})
+
+    def known() -> tuple[float, ...]:
+        found = site.on_basis_of(1)
+        return found.total[0], found.lo[0], found.hi[0]
+
+    change("m1", "m2", 28, 0.9, 0.85, 0.95)
+    assert np.isnan(known()).all()
+    change("m2", "m3", 28, 1.2, 1.1, 1.3)
+    by_steps = pytest.approx((108.0, 98 * 0.85 * 1.1, 103 * 0.95 * 1.3))
+    assert known() == by_steps
+    change("m1", "m3", 1, 1.4, None, None)
+    assert known() == by_steps
+    change("m1", "m3", 2, 0.31, 0.01, 0.62)
+    assert known() == by_steps
+    change("m3", "m1", 40, 0.9, 0.8, 1.0)  # a model used again leads back, not round in circles
+    assert known() == by_steps
+    change("m1", "m3", 28, 1.05, 1.0, 1.1)
+    assert known() == pytest.approx((105.0, 98.0, 103 * 1.1))
+
+
 def _change(ws: Workspace, as_of: dt.datetime, old: str, new: str, factor: float, n: int) -> None:
     row = {
         "camera_id": "a",
