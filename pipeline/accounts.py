@@ -6,7 +6,7 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
-from pipeline import store
+from pipeline import exposure, store
 from pipeline.digests import digest
 from pipeline.errors import StoreError
 
@@ -35,8 +35,9 @@ def read(ws: Workspace, camera: str, day: dt.date, model_id: str) -> Row:
     """
     path = ws.counts(camera, day, model_id).with_suffix(".json")
     told = store.read_object(path) if path.is_file() else {}
-    aim = told.get("aim", {"zones": []})
-    if not (isinstance(aim, dict) and isinstance(aim.get("zones"), list)):
+    aim = told.get("aim", {"zones": [], "schedule": []})
+    parts = [aim.get(key) for key in ("zones", "schedule")] if isinstance(aim, dict) else [None]
+    if not all(isinstance(part, list) for part in parts):
         raise StoreError(f"{path} tells no aim.", "Count the day again.")
     return told
 
@@ -50,3 +51,12 @@ def views_of(aim: Row) -> dict[str, str]:
     for _, movement, polygon in aim["zones"]:
         outlines.setdefault(movement, []).append(polygon)
     return {movement: digest(json.dumps(sorted(of)).encode()) for movement, of in outlines.items()}
+
+
+def schedule_of(aim: Row) -> str:
+    """Return the scheduled minutes of an aim as text, windows that touch as one.
+
+    >>> schedule_of({"schedule": [[0, 720], [720, 1440]]})
+    '[[0, 1440]]'
+    """
+    return json.dumps(exposure.union(aim["schedule"]))

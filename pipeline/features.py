@@ -1,9 +1,9 @@
 """``features/features.parquet``: a row per site and session, from what was known at its open.
 
 The row of a session uses publications with ``as_of`` before the session opens and nothing else, so
-publishing more later never changes it. Nor does aiming a camera anew: publications tell its view,
-since November 2026. Rows run from the first session after the site's first publication to the first
-one after its last; that last row is still open, until its session is.
+publishing more later never changes it. Nor does aiming a camera anew: publications tell its view
+and its schedule, since November 2026. Rows run from the first session after the site's first
+publication to the first one after its last; that last row is still open, until its session is.
 
 ``level`` is what was counted; what compares it with earlier days takes those on the level's basis
 (:meth:`sitedays.KnownSite.on_basis_of`).
@@ -184,17 +184,19 @@ def _site_rows(
 
 
 def _views(registry: Registry, site: Site, daily: Sequence[Row], told: _Told) -> list[str]:
-    """Return where each row's camera looked, as its publication noted it.
+    """Return where and when each row's camera looked, as its publication noted it.
 
-    One that noted none, as before November 2026, is taken by the registry of now.
+    What one did not note, as before November 2026, is taken by the registry of now.
     """
 
     def view(camera: str, day: dt.date) -> str:
-        noted = told.notes.get((camera, day), {}).get(lineage.noted_view(site.movement))
-        if noted is None and camera in registry.ids:
-            views = accounts.views_of(accounts.aim_of(registry.camera(camera, day)))
-            return views.get(site.movement, "")
-        return noted or ""
+        noted = told.notes.get((camera, day), {})
+        where, when = noted.get(lineage.noted_view(site.movement)), noted.get(lineage.SCHEDULE)
+        if None in (where, when) and camera in registry.ids:
+            aim = accounts.aim_of(registry.camera(camera, day))
+            where = accounts.views_of(aim).get(site.movement) if where is None else where
+            when = accounts.schedule_of(aim) if when is None else when
+        return f"{where or ''} {when or ''}"
 
     return [view(row["camera_id"], row["date"].date()) for row in daily]
 

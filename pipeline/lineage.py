@@ -28,6 +28,9 @@ Noted = dict[str, str | None]
 MADE_FROM = b"made_from"
 """Key in a vintage's Parquet metadata: JSON ``{"camera/day/model": {"counts": digest, …}}``."""
 
+SCHEDULE = "schedule"
+"""Key under which a publication notes the scheduled minutes of a camera-day."""
+
 _CHANGED = "changed since publication"
 
 
@@ -78,9 +81,13 @@ def made_from(ws: Workspace, camera: str, day: dt.date, model_id: str) -> Noted:
     the scores themselves are far larger and a function of it.
     """
     told = accounts.read(ws, camera, day, model_id)
-    views = accounts.views_of(told["aim"]) if "aim" in told else {}
+    aimed: Noted = {}
+    if "aim" in told:
+        views = accounts.views_of(told["aim"])
+        aimed = {noted_view(movement): view for movement, view in views.items()}
+        aimed[SCHEDULE] = accounts.schedule_of(told["aim"])
     return {
-        **{noted_view(movement): view for movement, view in views.items()},
+        **aimed,
         "clips": told.get("clips", digest_of(ws.clips(camera, day))),
         "passages": digest_of(ws.passages(camera, day, model_id)),
         "scores": digest_of(ws.scores(camera, day, model_id).with_suffix(".json")),

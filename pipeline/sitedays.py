@@ -6,7 +6,8 @@ a count: a dark camera makes the site's day unknown, not smaller.
 
 Days are compared on one basis (:meth:`KnownSite.on_basis_of`): those cameras and models that
 counted the later of them. A gate that gets a camera has no more trucks than before, nor has a road
-whose camera gets a better model. A camera aimed anew sees another road.
+whose camera gets a better model. A camera aimed anew sees another road, and one with another
+schedule other hours.
 
 Cameras counted by one model share its errors, so within a model the distances to the interval's
 ends add up (full covariance, the cautious end); those of different models add in quadrature.
@@ -76,7 +77,7 @@ class KnownSite:
         self.as_of: dt.datetime | None = None
 
     def publish(self, row: Row, view: str = "") -> None:
-        """Take one published row of ``schemas.DAILY``, and where its camera looked."""
+        """Take one published row of ``schemas.DAILY``, and where and when its camera looked."""
         at = camera, day = self._place(row)
         self.count[at] = _number(row["truck_count"])
         self.lo[at] = _number(row["truck_count_lo"])

@@ -234,6 +234,9 @@ def test_a_camera_that_is_always_late_is_waited_for():
     [
         # Three of five days are needed for one mean, ten of twenty for the other.
         ({"zones": [{"name": "exit", "movement": "out", "polygon": CORNER}]}, None, (307.0, None)),
+        # Nor do nights that are not filmed any more make a day quieter.
+        ({"schedule": [["06:00", "22:00"]]}, None, (307.0, None)),
+        ({"schedule": [["00:00", "12:00"], ["12:00", "24:00"]]}, 182.2, (307.0, 203.5)),
         # (100 + 100 + 100 + 305 + 306) / 5; (500 + 305 + 306 + 307 + 308 + 309) / 10
         ({"source": "other/*.mp4"}, 182.2, (307.0, 203.5)),
         # Nor is a second movement another look at the first.
@@ -252,7 +255,7 @@ def test_a_camera_that_is_always_late_is_waited_for():
 def test_a_camera_aimed_anew_is_not_compared_with_its_old_road(
     ws, camera_entry, changed, second_day, fifth_day
 ):
-    """100 a day for a week; 305, 306, ... in the next, with other zones or just another source."""
+    """100 a day for a week; 305, 306, ... in the next, by other zones, hours, or a source."""
     for i, day in enumerate((0, 1, 2, 3, 4, 7, 8, 9, 10, 11)):
         date = MONDAY + dt.timedelta(days=day)
         _publish(ws, _morning_after(date), [_row(date, 100.0 if i < 5 else 300.0 + i)])
@@ -263,7 +266,14 @@ def test_a_camera_aimed_anew_is_not_compared_with_its_old_road(
     assert (rows[9]["mean_5"], rows[9]["mean_20"]) == fifth_day
 
 
-def test_an_aim_entered_late_leaves_the_rows_of_before_as_they_were(counted, camera_entry):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"zones": [{"name": "exit", "movement": "out", "polygon": CORNER}]},
+        {"schedule": [["06:00", "22:00"]]},
+    ],
+)
+def test_an_aim_entered_late_leaves_the_rows_of_before_as_they_were(counted, camera_entry, changed):
     """100, 110, ... 140 from Monday on; a week later the camera is said to be moved on Thursday."""
 
     def count(day: int, trucks: float) -> None:
@@ -278,8 +288,7 @@ def test_an_aim_entered_late_leaves_the_rows_of_before_as_they_were(counted, cam
         counted.publish(_morning_after(MONDAY + dt.timedelta(days=day)).isoformat())
     before = feature_rows(counted.ws, counted.registry)
     assert [row["mean_5"] for row in before] == [None, None, 110.0, 115.0, 120.0]
-    corner = [{"name": "exit", "movement": "out", "polygon": CORNER}]
-    moved = {**camera_entry(), "valid_from": MONDAY + dt.timedelta(days=3), "zones": corner}
+    moved = {**camera_entry(), "valid_from": MONDAY + dt.timedelta(days=3), **changed}
     counted.registry = parse({"camera": [camera_entry(), moved]})
     assert feature_rows(counted.ws, counted.registry) == before
     count(3, 230.0)

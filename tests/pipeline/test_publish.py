@@ -234,7 +234,7 @@ def test_a_count_of_other_zones_does_not_come_back_with_its_model(counted, camer
     assert latest["truck_count"].dropna().to_dict() == {"leaving": 25.0}
 
 
-@pytest.mark.parametrize("damaged", ["", "[]", '{"aim": {}}', '{"aim": 3}'])
+@pytest.mark.parametrize("damaged", ["", "[]", '{"aim": {"zones": []}}', '{"aim": 3}'])
 def test_a_damaged_note_beside_a_count_keeps_that_day_back_alone(counted, capsys, damaged):
     counted.count(DAY, 40)
     counted.count(NEXT, 44)
