@@ -11,10 +11,11 @@ With h people's and f the model's count in a window, F the sum of f over all aud
 those of the day in question and D that day's total:
 
     R = sum(h) / F        count = R D        φ = (sum((h - R f)²) n / (n - 1) + 1) / F
-    variance = φ (D² / F + D - 2 D M / F)
+    variance = φ (D² / F + max(D, 1) - 2 D M / F)
 
-the error of R, the day's own errors, and what the two share. The 1 is an error nobody saw, so that
-windows in which all agree do not promise certainty.
+the error of R, the day's own errors, and what the two share. The 1 in φ is an error nobody saw, so
+that windows in which all agree do not promise certainty; nor does a day of which the model saw no
+truck: it may miss one as on other days.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def debias(windows: AuditWindows, total_model: float) -> tuple[float, float]:
     beyond = windows.human - ratio * windows.model
     dispersion = (float(np.sum(beyond**2)) * size / (size - 1) + 1) / seen
     own = float(windows.model[windows.today].sum())
-    shared = max(total_model**2 / seen + total_model - 2 * total_model * own / seen, 0.0)
+    errs = max(total_model, 1.0)
+    shared = max(total_model**2 / seen + errs - 2 * total_model * own / seen, 0.0)
     t = _T975[size - 2] if size - 2 < len(_T975) else _Z975 + 2.5 / (size - 1)
     return ratio * total_model, dispersion * shared * (t / _Z975) ** 2
 

@@ -55,6 +55,29 @@ def test_the_ratio_and_its_variance_by_hand() -> None:
     assert variance == pytest.approx(dispersion * shared * (t / 1.96) ** 2)
 
 
+def test_a_day_without_a_truck_is_not_sure_of_it_where_the_model_misses_some() -> None:
+    some = windows([2.0] * 20, [3.0] * 10 + [2.0] * 10)
+    found, variance = debias(some, 0.0)
+    assert found == 0.0
+    assert variance == pytest.approx((5 * 20 / 19 + 1) / 40 * ((1.96 + 2.5 / 19) / 1.96) ** 2)
+    # 1.96 times its root is 0.84, so one truck; it was [0, 0], and the model's own end 2.
+    row = audited(replace(day(0.0), lo=0.0, hi=2.0), some)
+    assert (row.truck_count, row.lo, row.hi) == (0.0, 0.0, 1.0)
+
+
+def test_on_quiet_days_the_interval_holds_for_a_model_that_misses_three_of_ten() -> None:
+    rng, held = np.random.default_rng(1), []
+    for _ in range(1500):
+        truth = rng.poisson(2.0, 60)
+        some = windows(rng.binomial(truth, 0.7).tolist(), truth.tolist())
+        trucks = rng.poisson(0.7)
+        row = audited(day(float(rng.binomial(trucks, 0.7))), some)
+        assert row.lo is not None
+        assert row.hi is not None
+        held.append(row.lo <= trucks <= row.hi)
+    assert np.mean(held) > 0.95  # 0.88, and 0.81 where no truck was seen
+
+
 def test_a_day_that_was_audited_whole_has_no_doubt_left() -> None:
     _, variance = debias(windows([2.0] * 20, [3.0] * 10 + [2.0] * 10, today=20), 40.0)
     assert variance == 0.0
