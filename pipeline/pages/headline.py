@@ -25,14 +25,16 @@ def headline(rows: Sequence[Row], registry: Registry) -> Row:
     scheduled = sum(_scheduled_s(r, registry) for r in seen)
     days = [r["date"] for r in rows]
     movements = sorted({r["movement"] for r in counted})
-    totals = {m: sum(r["truck_count"] for r in counted if r["movement"] == m) for m in movements}
     return {
         "totals": [
-            {"trucks": total, "movement": m if len(movements) > 1 else ""}
-            for m, total in totals.items()
+            {
+                "movement": movement if len(movements) > 1 else "",
+                "trucks": _sum("truck_count", counted, movement),
+                "lo": _sum("truck_count_lo", counted, movement),
+                "hi": _sum("truck_count_hi", counted, movement),
+            }
+            for movement in movements
         ],
-        "lo": sum(r["truck_count_lo"] for r in counted),
-        "hi": sum(r["truck_count_hi"] for r in counted),
         "cameras": parts.plural(len({r["camera_id"] for r in rows}), "camera"),
         "sites": parts.plural(len({r["site"] for r in rows}), "site"),
         "days": parts.plural(len({(r["camera_id"], r["date"]) for r in counted}), "camera-day"),
@@ -41,6 +43,11 @@ def headline(rows: Sequence[Row], registry: Registry) -> Row:
         "share": sum(r["exposure_s"] for r in seen) / scheduled if scheduled else None,
         "no_count": len(rows) - len(counted),
     }
+
+
+def _sum(column: str, rows: Sequence[Row], movement: str) -> float:
+    """Add up one movement: a truck that enters and leaves is not two trucks."""
+    return float(sum(row[column] for row in rows if row["movement"] == movement))
 
 
 def _scheduled_s(row: Row, registry: Registry) -> float:

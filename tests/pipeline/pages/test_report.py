@@ -69,6 +69,8 @@ def test_a_renamed_movement_is_a_revision_and_not_an_unseen_day(shown: SimpleNam
     _, text = written(shown)
     # Seen as before, 280 of 480 s; the 5th alone has no count: one row, as before.
     assert "12 trucks leaving and 15.5 out were counted" in text
+    # A truck that enters and leaves is not two: 11 to 14, and 8 + 5.5 to 12 + 7.
+    assert "run from 11 to 14 trucks leaving and from 13.5 to 19 out: the range" in text
     assert "with 58.3% of the scheduled time seen" in text
     assert "1 row has no count and adds nothing to the sum" in text
     assert "1 row marked “insufficient”" in text
