@@ -271,7 +271,7 @@ def features(state: KnownSite, open_days: NDArray[np.bool_]) -> Row:
     upto = series[series <= day]
     basis = state.on_basis_of(day)
     x = basis.total
-    past = x[upto[:-1]]
+    past = x[upto[:-1][-Z_DAYS:]]
     figures = {
         "level": totals.total[day],
         "level_lo": totals.lo[day],
@@ -282,7 +282,7 @@ def features(state: KnownSite, open_days: NDArray[np.bool_]) -> Row:
         "change_weekday": _ratio(
             x[day], _mean(x[[d for d in _weeks_before(day) if d >= 0 and open_days[d]]], 2)
         ),
-        "robust_z": robust_z(past[np.isfinite(past)][-Z_DAYS:], x[day]),
+        "robust_z": robust_z(past[np.isfinite(past)], x[day]),
         "adjusted_level": adjusted_level(x[: day + 1], open_days[: day + 1]),
         "night_share": state.night_share(day),
         "coverage": totals.coverage[day],

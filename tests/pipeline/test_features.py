@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline import accounts, schemas, store, vintages
 from pipeline.cameras import parse
 from pipeline.errors import ConfigError, InputError, NotFoundError
-from pipeline.features import adjusted_level, feature_rows, robust_z, write_features
+from pipeline.features import adjusted_level, feature_rows, features, robust_z, write_features
 from pipeline.sitedays import KnownSite
 from pipeline.store import Workspace
 
@@ -532,6 +532,19 @@ def test_robust_z_by_hand():
     assert robust_z(past, 15.0) == pytest.approx(3 / 1.4826)
     assert np.isnan(robust_z(past[:19], 15.0))
     assert np.isnan(robust_z(np.full(30, 5.0), 6.0))
+
+
+@pytest.mark.parametrize(("dark", "z"), [(40, 30 / 14.826), (41, None)])
+def test_robust_z_takes_60_session_days_and_not_60_counts(dark, z):
+    """90 and 110 in turn for 30 days, some dark ones, then 130; 20 counts of the 60 are enough."""
+    last = 30 + dark
+    site = KnownSite(["a"], MONDAY, MONDAY + dt.timedelta(days=last))
+    for i in range(last + 1):
+        trucks = 130.0 if i == last else 90.0 + i % 2 * 20 if i < 30 else None
+        day = MONDAY + dt.timedelta(days=i)
+        site.publish({**_row(day, trucks), "as_of": _morning_after(day)})
+    row = features(site, np.ones(last + 1, dtype=bool))
+    assert (row["level"], row["robust_z"]) == (130.0, pytest.approx(z))
 
 
 def test_adjusted_level_takes_the_weekday_out():
