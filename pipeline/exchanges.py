@@ -23,7 +23,7 @@ def tradable_from(exchange: str | None, instant: dt.datetime) -> dt.datetime | N
     """
     if exchange is None:
         return None
-    opens = _opens(exchange, instant.year)
+    opens = _opens(exchange, instant.astimezone(dt.UTC).year)
     after = bisect_right(opens, instant)
     return opens[after] if after < len(opens) else None
 

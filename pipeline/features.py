@@ -99,6 +99,9 @@ def feature_rows(ws: Workspace, registry: Registry, movement: str | None = None)
         )
         for i in known
     ]
+    published = {site for one in told for site in one.daily["site"].unique().to_pylist()}
+    for name in sorted(published - {entry.site for entry in registry.entries}):
+        note(f"site {name} left out: it is published, but no entry of cameras.toml is at it")
     rows = [row for site in sites for row in _site_rows(site, registry, known, told)]
     if not rows:
         wanted = ", ".join(f"{site.name} ({site.movement})" for site in sites)
@@ -135,9 +138,11 @@ def _sites(registry: Registry, movement: str | None) -> Iterator[Site]:
         if exchange is None:
             note(f"site {name} left out: none of its cameras has an exchange")
             continue
+        if other := sorted({c.exchange for c in cameras if c.exchange} - {exchange}):
+            note(f"site {name} has the sessions of {exchange}; a camera has {', '.join(other)}")
         site = Site(name, movement or _movement(cameras), cameras[0].timezone, exchange)
-        if other := [c.id for c in cameras if site.movement not in {z.movement for z in c.zones}]:
-            note(f"site {name} counts {site.movement!r}, which {', '.join(other)} has no zone for")
+        if none := [c.id for c in cameras if site.movement not in {z.movement for z in c.zones}]:
+            note(f"site {name} counts {site.movement!r}, which {', '.join(none)} has no zone for")
         yield site
 
 

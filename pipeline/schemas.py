@@ -156,7 +156,12 @@ PASSAGES = _schema(
         _field("exited_at", INSTANT, "estimated exit from the zone"),
         _field("peak_p_truck", pa.float64(), "highest probability while it was there"),
         _field("trucks", pa.float64(), "expected trucks in this run (merged runs hold more)"),
-        _field("flag", pa.string(), "parked, merged, edge, …; empty where ordinary"),
+        _field(
+            "flag",
+            pa.string(),
+            "parked, merged, cut (by the edge of the footage), weak, straddle (seen from the next "
+            "zone: no truck of its own), joined by commas; empty where ordinary",
+        ),
         _MODEL,
         _CLIP,
         _OFFSET,
@@ -172,7 +177,12 @@ _COUNTED = [
     _field("exposure_s", pa.float64(), "seconds observed within the schedule"),
     _field("coverage", pa.float64(), "exposure ÷ scheduled seconds"),
     _field("frames_scored", pa.int64(), "samples the count rests on"),
-    _field("prevalence", pa.float64(), "share of observed time with a truck present", null=True),
+    _field(
+        "prevalence",
+        pa.float64(),
+        "share of observed time with a truck on a zone, mean of the movement's zones",
+        null=True,
+    ),
     _field("quality", pa.string(), "ok, estimated, drift, view_changed or insufficient"),
     _MODEL,
     _field("label_set_id", pa.string(), "labels the model learned from"),

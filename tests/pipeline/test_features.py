@@ -476,6 +476,20 @@ def test_a_movement_that_nobody_counts_leaves_the_file_as_it_was(ws, registry, c
     assert "site dc-14 counts 'Out', which a, b has no zone for" in capsys.readouterr().err
 
 
+def test_a_site_that_is_no_longer_registered_is_named_and_so_is_another_exchange(
+    ws, camera_entry, capsys
+):
+    """A backtest on the sites that are left alone would look better than it was."""
+    rows = [_row(MONDAY, 10.0), _row(MONDAY, 40.0, "b", site="dc-9")]
+    _publish(ws, _morning_after(MONDAY), rows)
+    cameras = [camera_entry("a"), camera_entry("c", exchange="XETR")]
+    told = feature_rows(ws, parse({"camera": cameras}))
+    assert [(row["site"], row["level"]) for row in told] == [("dc-14", 10.0)]
+    said = capsys.readouterr().err
+    assert "site dc-9 left out: it is published, but no entry of cameras.toml is at it" in said
+    assert "site dc-14 has the sessions of XNYS; a camera has XETR" in said
+
+
 def test_hours_published_later_move_what_a_row_knew(ws, registry):
     noon = _morning_after(MONDAY)
     _publish(ws, noon, [_row(MONDAY, 40.0)], night=10.0)

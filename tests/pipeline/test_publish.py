@@ -331,6 +331,7 @@ def test_a_nan_count_is_null_and_published_once(counted):
         ("XNYS", "2026-07-02T20:00:00Z", "2026-07-06T13:30:00Z"),  # Independence Day observed
         ("XETR", "2026-04-02T16:00:00Z", "2026-04-07T07:00:00Z"),  # Good Friday, Easter Monday
         ("XNYS", "2026-12-31T20:00:00Z", "2027-01-04T14:30:00Z"),  # over the turn of the year
+        ("XNYS", "2027-01-01T00:30:00+13:00", "2026-12-31T14:30:00Z"),  # a new year elsewhere
         ("XSHG", "2026-02-13T08:00:00Z", "2026-02-24T01:30:00Z"),  # Spring Festival
     ],
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pyarrow as pa
 import pytest
 
 from pipeline import schemas
+from pipeline.counting import records
 
 ALL = [*schemas.TABLES, schemas.COUNTS, schemas.HOURLY]
 
@@ -49,6 +52,14 @@ def test_units_are_in_the_names_and_meanings_beside_them(schema):
 def test_keys_are_columns_that_hold_no_null(schema):
     for name in schema.metadata[b"key"].decode().split(", "):
         assert not schema.field(name).nullable
+
+
+def test_the_flags_of_passages_are_the_ones_that_counting_gives():
+    told = schemas.PASSAGES.field("flag").metadata[b"description"].decode()
+    for flag in ("parked", "merged", "cut", "weak", "straddle"):  # as records.Passage lists them
+        assert flag in told
+        assert f"``{flag}``" in inspect.getsource(records.Passage)
+    assert "merged, edge" not in told
 
 
 def test_a_count_may_be_null_and_its_coverage_may_not():
