@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import accounts, lineage, schemas, sheets, store, vintages
+from pipeline import accounts, lineage, localtime, schemas, sheets, store, vintages
 from pipeline.errors import ConfigError, InputError, NotFoundError
 from pipeline.exchanges import sessions
 from pipeline.progress import note
@@ -45,12 +45,18 @@ STL_DAYS, STL_LEAST, STL_ROUNDS = 182, 28, 3
 
 @dataclass(frozen=True)
 class Site:
-    """A site, the movement counted for it and the calendar it is traded on."""
+    """A site, the movement counted for it, its cameras' clocks and the calendar it is traded on."""
 
     name: str
     movement: str
-    timezone: str
+    timezones: dict[str, str]
     exchange: str
+
+    def hour_of(self, row: Row) -> int:
+        """Return the local hour of an hourly row, on its camera's clock (or the site's first)."""
+        first = next(iter(self.timezones.values()))
+        zone = localtime.zone_info(self.timezones.get(row["camera_id"], first))
+        return int(row["hour_start_at"].astimezone(zone).hour)
 
 
 def write_features(
@@ -140,7 +146,8 @@ def _sites(registry: Registry, movement: str | None) -> Iterator[Site]:
             continue
         if other := sorted({c.exchange for c in cameras if c.exchange} - {exchange}):
             note(f"site {name} has the sessions of {exchange}; a camera has {', '.join(other)}")
-        site = Site(name, movement or _movement(cameras), cameras[0].timezone, exchange)
+        clocks = {camera.id: camera.timezone for camera in cameras}
+        site = Site(name, movement or _movement(cameras), clocks, exchange)
         if none := [c.id for c in cameras if site.movement not in {z.movement for z in c.zones}]:
             note(f"site {name} counts {site.movement!r}, which {', '.join(none)} has no zone for")
         yield site
@@ -237,9 +244,6 @@ def _take(
     hourly: pa.Table,
     changes: Sequence[Row],
 ) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     for row, view in zip(daily, views, strict=True):
         if _is_of(site, row) and not vintages.is_withdrawn(row):
             state.publish(row, view)
@@ -247,12 +251,9 @@ def _take(
             state.withdraw(row)
     for row in changes:
         state.publish_change(row)
-    local = pc.hour(hourly["hour_start_at"].cast(pa.timestamp("us", tz=site.timezone)))
-    columns = hourly.select(
-        ["camera_id", "date", "hour_start_at", "truck_count", "coverage", "as_of"]
-    )
-    for row in columns.append_column("local_hour", local).to_pylist():
-        state.publish_hour(row)
+    columns = ["camera_id", "date", "hour_start_at", "truck_count", "coverage", "as_of"]
+    for row in hourly.select(columns).to_pylist():
+        state.publish_hour({**row, "local_hour": site.hour_of(row)})
 
 
 def _row(site: Site, session: dt.date, opens_at: dt.datetime, state: KnownSite) -> Row:

@@ -508,6 +508,19 @@ def test_nights_are_counted_in_local_hours(ws, registry):
     assert feature_rows(ws, registry)[0]["night_share"] == pytest.approx(0.25)
 
 
+def test_each_camera_has_nights_by_its_own_clock(ws, camera_entry):
+    """10 of 40 at 03:00 in Chicago, 6 of 60 at 02:00 in Berlin, which is 19:00 in Chicago."""
+    at, one, two = _morning_after(MONDAY), _row(MONDAY, 40.0, "a"), _row(MONDAY, 60.0, "b")
+    night = {"hour_start_at": dt.datetime(2026, 1, 5, 1, tzinfo=dt.UTC), "truck_count": 6.0}
+    hours = [*_hours(one, 10.0), {**two, **night}, _hours(two, 6.0)[1]]
+    for series, published in ((vintages.HOURLY, hours), (vintages.DAILY, [one, two])):
+        table = store.table_of([{**r, "as_of": at} for r in published], series.schema)
+        store.write_table(series.vintage(ws, at), table, series.schema)
+    cameras = [camera_entry("a"), camera_entry("b", timezone="Europe/Berlin")]
+    (row,) = feature_rows(ws, parse({"camera": cameras}))
+    assert row["night_share"] == pytest.approx((10 + 6) / 100)
+
+
 def _share_of_nights(ws: Workspace, registry, rows: list[dict], unfilmed: str) -> float | None:
     """Publish rows with 10 trucks at 03:00 each; ``unfilmed`` cameras' nights aren't scheduled."""
     at = _morning_after(MONDAY)
