@@ -6,6 +6,7 @@ code in them.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cameras, localtime, schemas, store
+from pipeline import cameras, localtime, schemas, store, vintages
 from pipeline.publish import publish
 from pipeline.store import Workspace
 
@@ -57,8 +58,6 @@ def run(monkeypatch, capsys):
 
 def _made_up(root: Path) -> Path:
     """Two weeks of one camera: a dark day, and a day counted anew."""
-    import datetime as dt
-
     store.write_bytes(root / "cameras.toml", REGISTRY.encode())
     ws, registry = Workspace(root), cameras.load(root / "cameras.toml")
     store.write_json(ws.model("m1") / "card.json", {"model_id": "m1"})
@@ -72,8 +71,6 @@ def _made_up(root: Path) -> Path:
 
 
 def _count(ws: Workspace, day, trucks: int | None) -> None:
-    import datetime as dt
-
     hours = localtime.hour_spans(day, "America/Chicago")
 
     def counted(share: float) -> dict:
@@ -113,6 +110,36 @@ def test_02_daily_counts(run, tmp_path, monkeypatch):
     assert "largest |sum of hours - day|: 0.0" in out
     assert len(names["rows"]) >= 1
     assert len(names["counts"]) == 14
+
+
+def test_02_draws_each_movement_and_no_camera_whose_clock_is_not_known(run, tmp_path, monkeypatch):
+    """Three times as many enter as leave; camera a is published, but no longer registered.
+
+    Rows of a movement that was withdrawn say that nothing was seen, which is not true of the day.
+    """
+    ws, registry = Workspace(_made_up(tmp_path)), cameras.load(tmp_path / "cameras.toml")
+    at = vintages.instants(ws)[-1] + dt.timedelta(microseconds=1)
+    for series in (vintages.HOURLY, vintages.DAILY):
+        rows = [
+            {**row, "as_of": at}
+            for row in vintages.latest(ws, series, vintages.instants(ws)).to_pylist()
+        ]
+        more = [
+            {**row, "movement": "in", "truck_count": row["truck_count"] and 3 * row["truck_count"]}
+            for row in rows
+        ]
+        gone = [{**row, "movement": "gone", "truck_count": None, "coverage": 0.0} for row in rows]
+        more += gone if series is vintages.DAILY else []
+        table = store.table_of([*more, *({**row, "camera_id": "a"} for row in rows)], series.schema)
+        store.write_table(series.vintage(ws, at), table, series.schema)
+    publish(ws, registry)  # nothing new: brings the folded tables up to date
+    monkeypatch.setenv("TRUCK_COUNTER_ROOT", str(tmp_path))
+    _, names = run("02_daily_counts.ipynb")
+    drawn = {line.get_label(): line.get_ydata() for line in names["axis"].get_lines()}
+    assert (names["seen"] == 1.0).all()
+    assert list(drawn) == [f"north-gate, {way} (America/Chicago)" for way in ("in", "out")]
+    entered, left = drawn.values()
+    assert entered == pytest.approx(3 * left)
 
 
 @pytest.mark.skipif(
