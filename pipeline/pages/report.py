@@ -215,8 +215,12 @@ def _pictures(
 
 
 def _surest(passages: Iterable[Row], n: int) -> list[Row]:
-    """Return the ``n`` passages with the highest peak, in order of time."""
-    best = sorted(passages, key=lambda p: (-p["peak_p_truck"], p["entered_at"], p["zone"]))[:n]
+    """Return the ``n`` passages with the highest peak, in order of time; none worth no truck.
+
+    That is what was seen of a truck from the next zone, too.
+    """
+    worth = (p for p in passages if p["trucks"] > 0)
+    best = sorted(worth, key=lambda p: (-p["peak_p_truck"], p["entered_at"], p["zone"]))[:n]
     return sorted(best, key=lambda p: (p["entered_at"], p["zone"]))
 
 

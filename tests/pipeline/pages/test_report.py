@@ -190,6 +190,15 @@ def test_a_thumbnail_shows_the_truck(shown: SimpleNamespace) -> None:
     assert (np.abs(rgb.astype(int) - (180, 40, 30)).max(axis=2) < 40).mean() > 0.02
 
 
+def test_an_echo_in_the_next_zone_is_no_picture_of_a_truck_that_was_counted() -> None:
+    at = dt.datetime(2026, 3, 3, 16, tzinfo=dt.UTC)
+    rows = [
+        {"entered_at": at, "zone": zone, "peak_p_truck": peak, "trucks": trucks}
+        for zone, peak, trucks in (("a", 0.97, 1.0), ("b", 0.99, 0.0), ("c", 0.6, 0.6))
+    ]
+    assert [p["zone"] for p in report._surest(rows, 2)] == ["a", "c"]
+
+
 def test_a_view_holds_the_zone_and_stays_within_the_picture() -> None:
     from pipeline.domain import Zone
     from pipeline.pages.thumbnails import SIZE, View
