@@ -167,13 +167,13 @@ def train_campaigns(
     return model_id
 
 
-@task(task_run_name="judge {model_id}")
-def brier(root: str, model_id: str, held_out: list[str]) -> float:
-    """Return a model's Brier score on campaigns it must not have learned from; less is better."""
-    from pipeline.learning.evaluate import evaluate_campaigns
+@task(task_run_name="judge")
+def brier(root: str, model_ids: list[str], held_out: list[str]) -> dict[str, float]:
+    """Return models' Brier scores on held-out labels that taught none of them; less is better."""
+    from pipeline.learning.evaluate import brier_scores
 
     ws, _ = world(root)
-    return float(evaluate_campaigns(ws, model_id, held_out)["brier"]["value"])
+    return brier_scores(ws, model_ids, held_out)
 
 
 @task(task_run_name="pull {campaign}", retry_condition_fn=_retry, **_RETRY)

@@ -69,7 +69,7 @@ def retrain(
     if why := found.why_not(enough):
         return Completed(message=why, data=result | {"why": why})
     challenger = _steps.train_campaigns(root, found.campaigns, arch, epochs, 0, set_current=False)
-    scores = {m: _steps.brier(root, m, found.held_out) for m in (champion, challenger)}
+    scores = _steps.brier(root, [champion, challenger], found.held_out)
     why = ", ".join(f"{m} Brier {score:.4f}" for m, score in scores.items())
     result |= {"challenger": challenger, "scores": scores, "why": why}
     if challenger == champion or scores[challenger] >= scores[champion]:

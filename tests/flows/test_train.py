@@ -172,7 +172,7 @@ def contest(world: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Workspace, di
         return challenger_of(ws, campaigns[0])
 
     monkeypatch.setattr(_steps, "train_campaigns", train)
-    monkeypatch.setattr(_steps, "brier", lambda root, model, held_out: scores[model])
+    monkeypatch.setattr(_steps, "brier", lambda root, models, held_out: dict(scores))
     return ws, scores
 
 
