@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import accounts, localtime, schemas, store, vintages
 from pipeline.cameras import Registry
 from pipeline.daily import model_in_use
-from pipeline.digests import digest
+from pipeline.digests import digest, digest_of
 from pipeline.errors import ConfigError, InputError, NotFoundError, StoreError
 from pipeline.exchanges import tradable_from
 from pipeline.lineage import MADE_FROM, Noted, made_from, notes
@@ -171,7 +171,7 @@ def _collect(
 
     Days whose files are byte for byte what their last publication was made from are passed over,
     those of which a counting that was killed, or is not done, has written one file of two, and
-    those counted in other zones than the registry has for them (by a model used again, say).
+    those that a model used again counted before their zones were set or all footage was there.
     """
     import pyarrow as pa
 
@@ -188,7 +188,8 @@ def _collect(
         days_file = days_path.read_bytes()
         hours_file = hours_path.read_bytes() if hours_path.is_file() else b""
         now: Noted = {"counts": digest(days_file), "hours": digest(hours_file), "model": model_id}
-        if now.items() <= noted.get((camera_id, day), {}).items():
+        before = noted.get((camera_id, day), {})
+        if now.items() <= before.items():
             continue
         of_day = store.table_from(days_file, schemas.COUNTS, days_path)
         hours = schemas.HOURLY.empty_table()
@@ -197,7 +198,7 @@ def _collect(
             if not _add_up(of_day, hours):
                 note(f"{camera_id} {day} left out: its hours are not its day's; count it again")
                 continue
-        if why := _unfit(ws, registry, camera_id, day, model_id):
+        if why := _unfit(ws, registry, camera_id, day, model_id, before.get("clips")):
             note(f"{camera_id} {day} left out: {why}; count it again")
             continue
         digests[camera_id, day] = now
@@ -211,15 +212,29 @@ def _collect(
     )
 
 
-def _unfit(ws: Workspace, registry: Registry, camera_id: str, day: dt.date, model_id: str) -> str:
-    """Say why a count is not to be published as it is; nothing where it is."""
+def _unfit(
+    ws: Workspace,
+    registry: Registry,
+    camera_id: str,
+    day: dt.date,
+    model_id: str,
+    published_from: str | None,
+) -> str:
+    """Say why a count is not to be published as it is; nothing where it is.
+
+    ``published_from`` is the digest of the clips table behind what is published of that day.
+    """
     try:
         account = accounts.read(ws, camera_id, day, model_id)
     except StoreError as error:
         return str(error)
     aim = accounts.aim_of(registry.camera(camera_id, day))
-    elsewhere = accounts.views_of(account.get("aim", aim)) != accounts.views_of(aim)
-    return "it was counted in other zones" if elsewhere else ""
+    if accounts.views_of(account.get("aim", aim)) != accounts.views_of(aim):
+        return "it was counted in other zones"
+    now = digest_of(ws.clips(camera_id, day))
+    if now and published_from == now != account.get("clips", now):
+        return "what is published knows more of its footage"
+    return ""
 
 
 def _add_up(daily: pa.Table, hourly: pa.Table) -> bool:

@@ -13,6 +13,7 @@ import pipeline.publish as publishing
 from pipeline import schemas, store
 from pipeline.accounts import aim_of
 from pipeline.cameras import parse
+from pipeline.digests import digest_of
 from pipeline.errors import ConfigError, InputError, NotFoundError, StoreError
 from pipeline.publish import (
     publish,
@@ -232,6 +233,33 @@ def test_a_count_of_other_zones_does_not_come_back_with_its_model(counted, camer
     assert f"north-gate {DAY} left out: it was counted in other zones" in capsys.readouterr().err
     latest = read_daily_counts(counted.ws.root).set_index("movement")
     assert latest["truck_count"].dropna().to_dict() == {"leaving": 25.0}
+
+
+def test_a_count_of_less_footage_does_not_come_back_with_its_model(counted, capsys):
+    """A clip came after m1 had counted; m2 counted with it, and m1 is used again."""
+    day = dt.date.fromisoformat(DAY)
+
+    def count(model_id, trucks, exposure_s):
+        counted.model(model_id)
+        counted.count(DAY, trucks, model_id=model_id, exposure_s=exposure_s)
+        beside = counted.ws.counts("north-gate", day, model_id).with_suffix(".json")
+        clips = digest_of(counted.ws.clips("north-gate", day))
+        store.write_json(beside, {"arithmetic": {}, "clips": clips})
+
+    clips = counted.ws.clips("north-gate", day)
+    store.write_bytes(clips, b"half a day")
+    count("m1", 20, 40000.0)
+    assert counted.publish(T1).rows == 1
+    store.write_bytes(clips, b"the whole day")
+    count("m2", 40, 80000.0)
+    assert counted.publish(T2).rows == 1
+    counted.model("m1")
+    assert counted.publish(T3).rows == 0
+    said = f"north-gate {DAY} left out: what is published knows more of its footage; count it again"
+    assert said in capsys.readouterr().err
+    count("m1", 41, 80000.0)
+    assert counted.publish().rows == 1
+    assert read_daily_counts(counted.ws.root)["truck_count"].tolist() == [41.0]
 
 
 @pytest.mark.parametrize("damaged", ["", "[]", '{"aim": {"zones": []}}', '{"aim": 3}'])
