@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+_LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 
 
 class Services:
@@ -60,6 +61,8 @@ class Services:
             **_temporary.NOTHING_REPORTED,
             "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "true",  # an alert's channel is one
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(automations.HEARTBEAT_S),
+            # In memory a restart forgets who holds a slot, and it stays taken for ever.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": _LEASES,
             "TRUCK_COUNTER_ROOT": str(self.root),
             "TRUCK_COUNTER_REPORTS_URL": f"{url}/{_lean.REPORTS}",
         }

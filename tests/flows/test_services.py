@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
 from flows import _processes, services
 from flows.cli import cli
 from pipeline import loopback
+from pipeline.store import Workspace
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -203,7 +205,6 @@ def test_a_temporary_server_is_no_lasting_one(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_server_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    import httpx
     from prefect.exceptions import ObjectNotFound
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -224,7 +225,6 @@ def test_a_server_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPat
 
 
 def _busy(status: int) -> Exception:
-    import httpx
     from prefect.exceptions import PrefectHTTPStatusError
 
     request = httpx.Request("POST", "http://there/api/create_flow_run")
@@ -232,7 +232,6 @@ def _busy(status: int) -> Exception:
 
 
 def test_a_busy_server_is_asked_again_and_then_told_of_in_one_line() -> None:
-    import httpx
     from prefect.exceptions import PrefectHTTPStatusError
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -312,3 +311,29 @@ def test_up_status_down(world: Path, runs: Callable[[int], bool]) -> None:
     assert "worker: ended, " in ended
     assert "by force" in ended
     assert not any(runs(pid) for pid in first["running"].values())
+
+
+@pytest.mark.slow
+def test_slots_held_when_the_power_fails_come_back(world: Path) -> None:
+    limit = f"decode-{socket.gethostname()}"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+
+    def up() -> str:
+        truck_counter(world, "up", "--port", port)
+        return f"http://127.0.0.1:{port}/api/v2/concurrency_limits"
+
+    try:
+        limits = up()
+        asked = {"names": [limit], "slots": 1, "mode": "concurrency", "lease_duration": 60}
+        httpx.post(f"{limits}/increment-with-lease", json=asked, timeout=60).raise_for_status()
+        for record in services.Services(Workspace(world)).records.values():
+            os.killpg(record["pid"], signal.SIGKILL)
+        assert httpx.get(f"{up()}/{limit}", timeout=60).json()["active_slots"] == 1
+        until = time.monotonic() + 300
+        while httpx.get(f"{limits}/{limit}", timeout=60).json()["active_slots"]:
+            assert time.monotonic() < until, "nobody will ever decode here again"
+            time.sleep(1)
+    finally:
+        truck_counter(world, "down")
