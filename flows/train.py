@@ -94,6 +94,10 @@ def _replaced(root: str, result: Row, days_back: int) -> State[Row]:
         result["why"] += f"; but it has counted no day of {', '.join(mute)}"
         _show(result)
         return _days.ending(result, failed=True)
+    if (now := daily.model_in_use(ws)) not in (champion, challenger):  # somebody's choice stands
+        result |= {"model_id": now, "why": f"{result['why']}; but {now} was put in use meanwhile"}
+        _show(result)
+        return Completed(message=f"{now} stays: {result['why']}", data=result)
     checkpoints.set_current(ws, challenger)
     published = _steps.publish_counts(root) if days else {"rows": 0, "as_of": None}
     result |= {"model_id": challenger, "published": published["rows"]}

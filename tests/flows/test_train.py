@@ -217,6 +217,31 @@ def test_a_challenger_that_is_not_better_changes_nothing(
     assert sorted(ws.vintages.iterdir()) == published
 
 
+def test_a_model_that_somebody_puts_in_use_meanwhile_stays(
+    contest: tuple[Workspace, dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import _days
+    from flows._days import outcome
+    from flows.train import retrain
+
+    ws, _ = contest
+    submitted = _days.submitted
+    shutil.copytree(ws.model("bright"), ws.model("by-hand"))
+
+    def while_somebody_chooses(root: str, days: dict[str, list[str]], model_id: str) -> Any:
+        found = submitted(root, days, model_id)
+        store.write_bytes(ws.current_model, b"by-hand\n")
+        return found
+
+    monkeypatch.setattr(_days, "submitted", while_somebody_chooses)
+    published = sorted(ws.vintages.iterdir())
+    ended = outcome(retrain.fn(str(ws.root)))
+    assert (ended["state"], ended["model_id"]) == ("Completed", "by-hand")
+    assert ended["why"].endswith("; but by-hand was put in use meanwhile")
+    assert ws.current_model.read_text().strip() == "by-hand"
+    assert sorted(ws.vintages.iterdir()) == published
+
+
 def test_a_challenger_that_counts_nothing_at_a_camera_stays_out(
     contest: tuple[Workspace, dict[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
