@@ -40,6 +40,7 @@ def work(
     """
     ws, registry = _steps.world(root)
     model_id = model_in_use(ws, model_id)
+    to_publish = is_in_use(ws, model_id)
     missing = gathered(kind, submitted(root, days, model_id))
     counts = [
         row
@@ -51,6 +52,9 @@ def work(
     if counts and is_in_use(ws, model_id):
         published, undone = publication(root)
         missing += undone
+    elif counts and to_publish:
+        why = f"{model_in_use(ws)} took the place of {model_id} meanwhile: run it again"
+        missing.append(missing_row("all", "", "nothing published", why))
     failed = bool(missing)
     missing += uncounted(counts)
     drift = _watch.drifting(counts)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import _metrics, _steps, count, operate
+from flows import _days, _metrics, _steps, count, operate
 from pipeline import cameras, daily, store
 from pipeline.ingest import ingest
 from pipeline.store import Workspace
@@ -51,3 +51,28 @@ def test_counts_of_a_model_that_is_not_in_use_are_not_published(world: Path) -> 
     assert (found["there"], found["due"], found["published"], found["in_use"]) == (6, 0, 0, False)
     assert operate.backfill_text(found).endswith("0 row(s) published, for the model is not in use")
     assert not ws.vintages.exists()
+
+
+def test_counts_of_a_model_that_is_replaced_while_it_counts_are_told_to_be_unpublished(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = Workspace(world)
+    shutil.copytree(ws.model("bright"), ws.model("other"))
+
+    def overtaken(root: str, days: dict[str, list[str]], model_id: str) -> dict[str, str]:
+        counted(ws, model_id)
+        store.write_bytes(ws.current_model, b"other\n")
+        return {}
+
+    monkeypatch.setattr(_days, "submitted", overtaken)
+    monkeypatch.setattr(_days, "gathered", lambda *_: [])
+    monkeypatch.setattr(_days, "_tell", lambda *_: None)
+    monkeypatch.setattr(_days._alerts, "announce", lambda *_: None)
+    ended = _days.work("daily", str(world), {"west": ["2026-03-02"]}, None, lasting=False)
+    assert (ended.name, _days.outcome(ended)["published"]) == ("Incomplete", 0)
+    said = "nothing published: other took the place of bright meanwhile: run it again"
+    assert ended.message == f"all : {said}"
+    assert not ws.vintages.exists()
+    # Who asks for a model that is not in use knows that.
+    asked = _days.work("daily", str(world), {"west": ["2026-03-02"]}, "bright", lasting=False)
+    assert (asked.name, asked.message) == ("Completed", "nothing is missing")
