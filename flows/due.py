@@ -173,14 +173,35 @@ def _look(ws: Workspace, entry: Camera) -> str:
 
 
 def footage(ws: Workspace, registry: Registry, camera_id: str) -> dict[dt.date, list[Path]]:
-    """Return the files of each local day by the start that their names tell, oldest day first."""
+    """Return the files of each local day by the start that their names tell, oldest day first.
+
+    A day on which none begins has those of the day before that were found to reach into it.
+    """
     from pipeline.footage.stored import files_here_and_there
 
     found: dict[dt.date, list[Path]] = {}
     for file in files_here_and_there(ws, registry.entries_of(camera_id)):
         if file.day and registry.camera(camera_id, file.day) is file.camera:
             found.setdefault(file.day, []).append(file.path)
+    for day in ws.days("clips", camera_id):
+        before = found.get(day - dt.timedelta(1), ())
+        if day not in found and (reaching := _reaching(ws, camera_id, day, before)):
+            found[day] = reaching
     return dict(sorted(found.items()))
+
+
+def _reaching(ws: Workspace, camera_id: str, day: dt.date, before: Iterable[Path]) -> list[Path]:
+    from pipeline.daily import clip_rows
+    from pipeline.footage.files import uri_of
+
+    by_uri = {uri_of(ws, path): path for path in before}
+    if not by_uri:
+        return []
+    try:
+        rows = clip_rows(ws, camera_id, day)
+    except StoreError:  # damaged: the next ingest makes it anew
+        return []
+    return [by_uri[row["uri"]] for row in rows if row["uri"] in by_uri]
 
 
 def taught_days(ws: Workspace, registry: Registry, model_id: str) -> dict[str, set[dt.date]]:

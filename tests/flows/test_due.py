@@ -175,6 +175,24 @@ def test_zones_or_a_schedule_set_after_the_count_make_their_days_due(world: Path
     assert len(backlog(world).as_text()["west"]) == 3
 
 
+def test_a_day_that_only_a_clip_of_the_evening_before_reaches_is_due(world: Path) -> None:
+    from pipeline.ingest import ingest
+
+    ws = Workspace(world)
+    night = world / "footage" / "west" / "2026-03-05T055930+0000.mp4"  # 23:59:30 in Chicago
+    shutil.copyfile(world / "made" / "3.mp4", night)  # a minute
+    ingest(ws, cameras.load(ws.cameras_toml), ["west"])
+    days = [FIRST + dt.timedelta(days=day) for day in range(4)]
+    assert backlog(world).as_text()["west"] == [str(day) for day in days]
+    for day in days:
+        counted(ws, "west", day)
+    assert "west" not in backlog(world).as_text()
+    ws.clips("west", days[-1]).write_bytes(b"no table")  # which stops no other camera
+    assert backlog(world).as_text()["east"] == [str(day) for day in days[:3]]
+    shutil.rmtree(night.parent)
+    assert "west" not in backlog(world).as_text()
+
+
 def test_footage_that_came_after_the_count_makes_its_day_due(world: Path) -> None:
     ws = Workspace(world)
     for day in range(3):
