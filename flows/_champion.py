@@ -8,12 +8,12 @@ held-out labels, from which neither may have learned.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flows import _watch, due
-from pipeline import schemas, store
+from pipeline import daily, schemas, store
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -113,10 +113,37 @@ def splice_days(
     return {camera: sorted(days) for camera, days in sorted(found.items())}
 
 
+def lost_days(
+    ws: Workspace, registry: Registry, champion: str, days: Mapping[str, Sequence[str]]
+) -> set[tuple[str, str]]:
+    """Return which of these days the champion has counted of footage that is gone and forgotten.
+
+    Nobody can count them again: a null would take the place of a count that stands.
+    """
+    counted = {
+        (row["camera_id"], str(_watch.day_of(row)))
+        for row in _published(ws, champion)
+        if row["truck_count"] is not None
+    }
+    found: set[tuple[str, str]] = set()
+    for camera, dates in days.items():
+        there = due.footage(ws, registry, camera)
+        for text in dates:
+            day = dt.date.fromisoformat(text)
+            gone = day not in there and not daily.clip_rows(ws, camera, day)
+            if gone and (camera, text) in counted:
+                found.add((camera, text))
+    return found
+
+
 def _recent(ws: Workspace, champion: str, days_back: int) -> list[Row]:
     """Return the champion's published rows of the newest ``days_back`` published days."""
-    if not ws.daily_counts.is_file():
-        return []
-    rows = [r for r in store.read_table(ws.daily_counts).to_pylist() if r["model_id"] == champion]
+    rows = _published(ws, champion)
     newest = max((_watch.day_of(row) for row in rows), default=dt.date.min)
     return [r for r in rows if (newest - _watch.day_of(r)).days < days_back]
+
+
+def _published(ws: Workspace, champion: str) -> list[Row]:
+    if not ws.daily_counts.is_file():
+        return []
+    return [r for r in store.read_table(ws.daily_counts).to_pylist() if r["model_id"] == champion]

@@ -88,7 +88,12 @@ def _replaced(root: str, result: Row, days_back: int) -> State[Row]:
     ws, registry = _steps.world(root)
     champion, challenger = result["champion"], result["challenger"]
     days = _champion.splice_days(ws, registry, champion, challenger, days_back)
-    missing = _days.gathered("retrain", _days.submitted(root, days, challenger))
+    lost = _champion.lost_days(ws, registry, champion, days)
+    days = {c: [day for day in days[c] if (c, day) not in lost] for c in days}
+    left = {c: dates for c, dates in days.items() if dates}
+    why = f"its footage is gone: the count by {champion} stands"
+    missing = [_days.missing_row(c, day, "not counted again", why) for c, day in sorted(lost)]
+    missing += _days.gathered("retrain", _days.submitted(root, left, challenger))
     result["missing"] = missing
     if mute := sorted(c for c in days if not _counts_any(ws, c, days[c], challenger)):
         result["why"] += f"; but it has counted no day of {', '.join(mute)}"

@@ -276,6 +276,37 @@ def test_a_challenger_that_counts_nothing_at_a_camera_stays_out(
     assert (ended["state"], ended["model_id"], ended["missing"]) == ("Incomplete", "brighter", lost)
 
 
+def test_what_was_counted_of_footage_that_is_forgotten_stands(
+    contest: tuple[Workspace, dict[str, float]],
+) -> None:
+    from flows._days import outcome
+    from flows.train import retrain
+    from pipeline.ingest import ingest
+    from pipeline.publish import read_daily_counts
+
+    ws, _ = contest
+    registry = cameras.load(ws.cameras_toml)
+    for path in (ws.root / "footage" / "east").iterdir():
+        path.unlink()
+    ingest(ws, registry, ["east"], forget=True)
+    ended = outcome(retrain.fn(str(ws.root)))
+    assert (ended["state"], ended["model_id"]) == ("Incomplete", "bright")
+    assert ended["why"].endswith("but it has counted no day of east")
+    days = ["2026-03-02", "2026-03-03", "2026-03-04"]
+    assert [(m["camera"], m["day"]) for m in ended["missing"]] == [("east", day) for day in days]
+
+    shutil.rmtree(ws.model("brighter"))
+    shutil.copy(ws.root / "made" / "5.mp4", ws.root / "footage/east/2026-03-04T110000+0000.mp4")
+    ingest(ws, registry, ["east"])
+    ended = outcome(retrain.fn(str(ws.root)))
+    assert (ended["state"], ended["model_id"]) == ("Incomplete", "brighter")
+    assert [(m["camera"], m["day"]) for m in ended["missing"]] == [("east", d) for d in days[:2]]
+    assert ended["missing"][0]["why"] == "its footage is gone: the count by bright stands"
+    rows = read_daily_counts(ws.root).query("camera_id == 'east'")
+    assert rows["truck_count"].notna().all()
+    assert rows["model_id"].tolist() == ["bright", "bright", "brighter"]
+
+
 def test_a_drifting_day_opens_one_audit_batch_a_week(
     world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
