@@ -48,9 +48,9 @@ class Setting:
     def name(self) -> str:
         """A folder's name: another for whatever would make another point."""
         from pipeline.daily import LOOKS
-        from pipeline.learning.train import RECIPE
+        from pipeline.learning.train import FOOTAGE_RECIPE
 
-        rules = f"{RECIPE}-{LOOKS:g}-{VOTES}"
+        rules = f"{FOOTAGE_RECIPE}-{LOOKS:g}-{VOTES}"
         return f"{self.way}-{self.labels}-{self.finish:g}-{self.days}-{self.seed}-{rules}"
 
 

@@ -120,7 +120,7 @@ def models_search(
     from pipeline.learning.dataset import campaign_rows
     from pipeline.learning.options import TrainOptions
     from pipeline.learning.search import search
-    from pipeline.learning.train import RECIPE, train_campaigns, train_images
+    from pipeline.learning.train import FOOTAGE_RECIPE, LOOSE_RECIPE, train_campaigns, train_images
     from pipeline.store import Workspace
 
     if bool(campaigns) == bool(images) or bool(images) != bool(labels):
@@ -141,7 +141,8 @@ def models_search(
         source = ["--images", str(images.absolute()), "--labels", str(labels.absolute())]
     options = TrainOptions(arch=arch, epochs=epochs, seed=seed)
     # Trials by other labels are no trials of these.
-    told = [" ".join(source), RECIPE, *map(digest_of, files)]
+    recipe = FOOTAGE_RECIPE if campaigns else LOOSE_RECIPE
+    told = [" ".join(source), recipe, *map(digest_of, files)]
     found = search(context.ws, json.dumps(told), train, options, trials)
     flags = " ".join(f"--{k.replace('_', '-')} {v:g}" for k, v in found["best"]["settings"].items())
     asked = f"--arch {arch}" + (f" --epochs {epochs}" if epochs else "") + f" --seed {seed}"

@@ -167,8 +167,11 @@ def empty_net(card: dict[str, Any]) -> TruckNet:
     Raises:
         ModelError: the card does not say which network of ours it is.
     """
-    try:  # cards of before November 2026 say nothing of odd rows
-        spec = NetSpec(**{"odd_rows": False, **card["spec"]})
+    try:  # cards of before November 2026 say nothing of odd rows, and of turns whether, not what
+        said = {"odd_rows": False, **card["spec"]}
+        if said.get("turns") is True:
+            said["turns"] = 4
+        spec = NetSpec(**said)
     except (KeyError, TypeError):
         what = f"the card of {card['model_id']} has no 'spec' of a network of ours"
         raise ModelError(f"{what} ({card.get('spec')!r}).", ANEW) from None

@@ -231,7 +231,7 @@ class _Run:
         if options.cutmix and float(torch.rand(())) < options.cutmix:
             x, target = pieced(x, target)
         if self.turns:
-            x, quarters = with_turned(x)
+            x, answers = with_turned(x, target)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half_precision(self.device)):
             said = self.shared(x)
@@ -244,7 +244,7 @@ class _Run:
         mean = own / ranks.summed(weight.sum()).clamp_min(1e-6)
         told = mean.detach()  # of the question that is judged
         if self.turns:
-            mean = mean + self.turns * F.cross_entropy(said[:, 1:], quarters)
+            mean = mean + self.turns * F.cross_entropy(said[:, 1:], answers)
         if options.l1:
             mean = mean + options.l1 * sum(p.abs().sum() for p in self.net.parameters())
         self.optimiser.zero_grad(set_to_none=True)
@@ -391,7 +391,7 @@ def make_optimiser(
     if options.optimiser == "rmsprop":
         return torch.optim.RMSprop(groups, lr=rate, momentum=options.momentum)
     if options.optimiser == "muon":
-        return Muon(groups, rate)
+        return Muon(groups, rate, half=half_precision(paces[0][1][0].device))
     return torch.optim.AdamW(groups, lr=rate, fused=True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 
 def mixed(x: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
@@ -34,16 +35,23 @@ def pieced(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(box, x[other], x), torch.lerp(target, target[other], share)
 
 
-def with_turned(x: Tensor) -> tuple[Tensor, Tensor]:
+ANSWERS = 8  # no truck, or a truck, times four quarters
+
+
+def with_turned(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Append a third of the pictures again, turned by one to three quarters (oblong ones by two).
 
-    Also return by how many each was turned, ``int64``: a second question, whose answer needs no
-    labels (Gidaris et al. 2018).
+    Also return what a second question asks of each: by how many quarters it is turned (Gidaris et
+    al. 2018) and whether it shows a truck, both at once (Lee, Hwang & Shin 2020); ``float32[m, 8]``
+    shares of no truck by 0 to 3 quarters, then of a truck by 0 to 3.
     """
     n, _, height, width = x.shape
     again = torch.randperm(n)[: n // 3]
     by = torch.randint(1, 4, again.shape) if height == width else torch.full_like(again, 2)
-    groups = ((quarters, again[by == quarters].to(x.device)) for quarters in (1, 2, 3))
+    groups = [(quarters, again[by == quarters].to(x.device)) for quarters in (1, 2, 3)]
     parts = [torch.rot90(x[rows], k, (2, 3)) for k, rows in groups if len(rows)]
-    quarters = torch.cat([torch.zeros(n, dtype=torch.long), by.sort().values])
-    return torch.cat([x, *parts]), quarters.to(x.device)
+    quarters = torch.cat([torch.zeros(n, dtype=torch.long), by.sort().values]).to(x.device)
+    truck = torch.cat([target, *(target[rows] for _, rows in groups)])
+    way = F.one_hot(quarters, ANSWERS // 2)
+    answers = torch.cat([way * (1 - truck)[:, None], way * truck[:, None]], dim=1)
+    return torch.cat([x, *parts]), answers

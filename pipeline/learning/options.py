@@ -81,7 +81,7 @@ class TrainOptions:
     mixup: float = _knob(0.0, "Beta parameter of mixup; 0 is off")
     cutmix: float | None = _knob(None, "share of steps in which pictures get a piece of another")
     turns: float | None = _knob(
-        None, "whitened: weight of a second question, by how many quarters a picture was turned"
+        None, "whitened: weight of a second question, about pictures that were turned by quarters"
     )
     balance: str | None = _knob(
         None,

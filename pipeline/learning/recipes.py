@@ -60,7 +60,7 @@ _RECIPES: dict[Kind, dict[str, Any]] = {
         "turns": 0.3,
         "widen": 1.5,
         "refit": 0.7,
-        "minutes": 52.0,
+        "minutes": 55.0,
     },
     "photograph": {
         **_WHITENED,
@@ -187,7 +187,7 @@ def views(kind: Kind) -> tuple[str, ...]:
 def _epochs(kind: Kind, n: int) -> int:
     """Return epochs so that small sets get enough steps and large ones end in time."""
     if kind == "thumbnail":
-        return max(8, min(200, 1_200_000 // max(n, 1)))
+        return max(8, min(200, 1_500_000 // max(n, 1)))
     return max(6, min(60, 24_000 // max(n, 1)))
 
 

@@ -33,7 +33,7 @@ from pipeline.learning.training import Training, days_of, spec_of
 from pipeline.learning.unlabelled import footage_at_hand
 from pipeline.store import Workspace, write_bytes, write_json
 
-RECIPE = 17  # raised when the same options begin to mean another training
+FOOTAGE_RECIPE, LOOSE_RECIPE = 17, 18  # raised when the same options begin to mean another training
 
 
 def train_images(
@@ -97,7 +97,11 @@ def _by_labels_alone(options: TrainOptions) -> TrainOptions:
 
 
 def model_id_of(
-    ws: Workspace, labelled: Labelled, options: TrainOptions, footage: Sequence[Any] = ()
+    ws: Workspace,
+    labelled: Labelled,
+    options: TrainOptions,
+    kind: Kind,
+    footage: Sequence[Any] = (),
 ) -> str:
     """Return the id that these labels, options and :func:`footage_at_hand` give.
 
@@ -109,7 +113,8 @@ def model_id_of(
     told, content = options.as_json(), checkpoints.content_of(ws, options.weights)
     if content is not None:
         told["weights"] = None
-    parts = [RECIPE, labelled.label_set_id, told, list(footage), content]
+    recipe = FOOTAGE_RECIPE if kind == "footage" else LOOSE_RECIPE
+    parts = [recipe, labelled.label_set_id, told, list(footage), content]
     said = json.dumps(parts, sort_keys=True)
     return f"{options.arch}-{hashlib.blake2b(said.encode(), digest_size=5).hexdigest()}"
 
@@ -137,7 +142,7 @@ def _train(
         schooling = rendered.Schooling.of(options, spec_of(labelled, options))
         options = replace(options, weights=schooling.name)
     read = footage if options.rounds and options.self_training else ()
-    model_id = model_id_of(ws, labelled, options, read)
+    model_id = model_id_of(ws, labelled, options, kind, read)
     if not (ws.model(model_id) / checkpoints.CARD).is_file():
         if schooling is not None:
             schooling.hold(ws)

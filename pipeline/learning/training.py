@@ -21,6 +21,7 @@ from pipeline.learning.calibration import Calibration
 from pipeline.learning.classroom import Classroom, Course
 from pipeline.learning.dataset import Labelled
 from pipeline.learning.fitting import Lesson, logits_of
+from pipeline.learning.mixing import ANSWERS
 from pipeline.learning.models import NetSpec, TruckNet
 from pipeline.learning.options import TrainOptions
 from pipeline.learning.recipes import Kind
@@ -270,7 +271,7 @@ def spec_of(labelled: Labelled, options: TrainOptions) -> NetSpec:
         padding=options.padding,
         init=options.init,
         widen=float(options.widen or 1.0),
-        turns=bool(options.turns),
+        turns=ANSWERS if options.turns else 0,
     )
 
 

@@ -25,8 +25,9 @@ MONOTONE = ("relu", "leaky_relu", "tanh", "sigmoid")
 class NetSpec:
     """Input shape and options of a network; sizes in pixels.
 
-    With ``turns`` a network that learns also says by how many quarters a picture was turned. With
-    ``odd_rows`` pooling keeps the last row and column of odd maps.
+    With ``turns`` a network that learns also gives so many logits to a second question, about
+    quarter turns (:func:`pipeline.learning.mixing.with_turned`). With ``odd_rows`` pooling keeps
+    the last row and column of odd maps.
     """
 
     channels: int = 3
@@ -39,7 +40,7 @@ class NetSpec:
     padding: str = "valid"
     init: str = "kaiming"
     widen: float = 1.0
-    turns: bool = False
+    turns: int = 0
     odd_rows: bool = True
 
 
@@ -58,14 +59,14 @@ class TruckNet(nn.Module):
 
     @property
     def tells_turns(self) -> bool:
-        """Whether it also says, while it learns, by how many quarters a picture was turned."""
+        """Whether it also answers, while it learns, a question about quarter turns."""
         return getattr(self.body, "turns", None) is not None
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Map pictures ``[n, c, h, w]`` (uint8, or float 0-1) to logits ``float32[n]``.
 
-        While it learns, a network that tells turns returns ``float32[n, 5]``: the logit, then one
-        for 0 to 3 quarters each.
+        While it learns, a network that tells turns returns ``float32[n, 1 + turns]``: the logit,
+        then those of the second question.
         """
         x = prepared(pictures, self.channels)
         if self.training or not self.views:

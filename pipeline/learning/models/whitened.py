@@ -43,7 +43,7 @@ class WhitenedNet(nn.Module):
             before = width
         self.groups = nn.Sequential(*groups)
         self.drop = nn.Dropout(spec.dropout)
-        self.turns = nn.Linear(before, 4) if spec.turns else None
+        self.turns = nn.Linear(before, spec.turns) if spec.turns else None
         self.head = nn.Linear(before, 1, bias=False)
         self.bend = nn.GELU()
 

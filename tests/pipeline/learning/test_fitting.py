@@ -67,17 +67,18 @@ def test_a_network_learns_which_way_is_up():
     asked = TrainOptions(epochs=8, batch_size=32, ema=0.0, cutmix=0.0, widen=0.25)
     options = recipes.resolve(asked, "thumbnail", 64)
     torch.manual_seed(1)
-    net = build("whitened", NetSpec(3, 16, 16, widen=0.25, turns=True))
+    net = build("whitened", NetSpec(3, 16, 16, widen=0.25, turns=8))
 
     fitting.fit(net, lesson, options, Augment(flip=True), seed=0)
 
-    new, by = with_turned(pixels[64:])
-    told = net.train()(new)[:, 1:].argmax(dim=1)
+    new, answers = with_turned(pixels[64:], torch.zeros(32))
+    by = answers.argmax(dim=1)
+    told = net.train()(new)[:, 1:].argmax(dim=1) % 4  # truck or none is left to chance here
     assert (told == by).float().mean() > 0.9
     torch.manual_seed(1)
-    deaf = build("whitened", NetSpec(3, 16, 16, widen=0.25, turns=True))
+    deaf = build("whitened", NetSpec(3, 16, 16, widen=0.25, turns=8))
     fitting.fit(deaf, lesson, replace(options, turns=0.0), Augment(flip=True), seed=0)
-    assert (deaf.train()(new)[:, 1:].argmax(dim=1) == by).float().mean() < 0.9
+    assert (deaf.train()(new)[:, 1:].argmax(dim=1) % 4 == by).float().mean() < 0.9
     heavy = replace(options, turns=10.0, epochs=1)
     (row,) = fitting.fit(deaf, lesson, heavy, Augment(), seed=0).curve
     assert row["loss"] < 5.0, "that of the first question alone: the second weighs about 14"
@@ -226,7 +227,7 @@ def test_another_network_gets_larger_photographs_and_none_of_the_recipe_s_own_tr
     assert recipes.side("thumbnail", "resnet18") is None
     assert recipes.resolve(TrainOptions(), "photograph", 1000).cutmix == 0.5
     auto = recipes.resolve(TrainOptions(), "thumbnail", 10_000)
-    assert (auto.epochs, auto.widen, auto.turns) == (120, 1.5, 0.3)
+    assert (auto.epochs, auto.widen, auto.turns) == (150, 1.5, 0.3)
     other = recipes.resolve(TrainOptions(arch="resnet18"), "thumbnail", 10_000)
     assert (other.widen, other.turns) == (1.0, 0.0)
     other = recipes.resolve(TrainOptions(arch="resnet18"), "photograph", 1000)

@@ -25,18 +25,26 @@ def test_turned_pictures_are_told_by_how_many_quarters():
     x[:, 0, 0, 0] = torch.arange(1.0, 10.0)
     torch.manual_seed(3)
 
-    both, quarters = with_turned(x)
+    trucks = torch.arange(9) % 2.0
+
+    both, answers = with_turned(x, trucks)
 
     assert torch.equal(both[:9], x)
+    quarters = answers.argmax(dim=1) % 4
     assert quarters[:9].tolist() == [0] * 9
+    assert (answers.argmax(dim=1) // 4)[:9].tolist() == [0, 1] * 4 + [0]
+    assert (answers.argmax(dim=1) // 4)[9:].tolist() == [
+        int(trucks[int(picture.max()) - 1]) for picture in both[9:]
+    ]
     assert both[9:].amax(dim=(1, 2, 3)).unique().numel() == len(both) - 9 == 3
     # Against the clock the upper left corner goes to the lower left, the lower right, the upper
     # right.
     corners = {1: (1, 0), 2: (1, 1), 3: (0, 1)}
     for picture, by in zip(both[9:, 0], quarters[9:].tolist(), strict=True):
         assert picture[corners[by]] == picture.max()
-    _, oblong = with_turned(torch.zeros(9, 1, 2, 3))
-    assert oblong.tolist() == [0] * 9 + [2] * 3
+    _, oblong = with_turned(torch.zeros(9, 1, 2, 3), torch.full((9,), 0.25))
+    upright, on_its_head = [0.75, 0, 0, 0, 0.25, 0, 0, 0], [0, 0, 0.75, 0, 0, 0, 0.25, 0]
+    assert oblong.tolist() == [upright] * 9 + [on_its_head] * 3
 
 
 def test_bytes_are_blended_as_shares_of_255():

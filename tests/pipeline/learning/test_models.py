@@ -86,7 +86,16 @@ def test_a_wider_whitened_network_has_as_many_parameters_as_counted_by_hand():
 
     assert count() == by_hand(64) == 1_158_968
     assert count(widen=1.5) == by_hand(96)
-    assert count(widen=1.5, turns=True) == by_hand(96) + 384 * 4 + 4
+    assert count(widen=1.5, turns=8) == by_hand(96) + 384 * 8 + 8
+
+
+def test_a_card_of_before_that_told_turns_had_four_answers():
+    spec = {"channels": 3, "height": 16, "width": 16}
+    for turns, answers in ((True, 4), (8, 8)):
+        net = checkpoints.empty_net({"arch": "whitened", "spec": {**spec, "turns": turns}})
+        assert net.body.turns.out_features == answers
+    deaf = checkpoints.empty_net({"arch": "whitened", "spec": {**spec, "turns": False}})
+    assert deaf.body.turns is None
 
 
 def test_the_last_odd_row_counts():
@@ -104,13 +113,13 @@ def test_the_last_odd_row_counts():
 
 
 def test_turns_are_told_only_while_a_network_learns():
-    net = build("whitened", NetSpec(channels=3, height=16, width=16, turns=True))
+    net = build("whitened", NetSpec(channels=3, height=16, width=16, turns=8))
     pixels = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
 
-    assert net.train()(pixels).shape == (2, 5)
+    assert net.train()(pixels).shape == (2, 9)
     assert net.eval()(pixels).shape == (2,)
     with pytest.raises(InputError, match="arch residual does not tell turns"):
-        build("residual", NetSpec(channels=3, height=16, width=16, turns=True))
+        build("residual", NetSpec(channels=3, height=16, width=16, turns=8))
 
 
 def test_the_residual_network_keeps_detail_for_its_first_pair():

@@ -30,6 +30,19 @@ def test_every_direction_is_turned_equally_far(shape):
     assert torch.nn.functional.cosine_similarity(turned.flatten(), nearest.flatten(), 0) > 0.98
 
 
+def test_large_matrices_are_turned_in_half_precision_where_asked():
+    large, nearest = with_singular_values([5.0, 1.0, 0.3, 0.1] * 50, 200, 300)
+
+    whole, half = muon.orthogonal(large), muon.orthogonal(large, half=True)
+
+    assert half.dtype == torch.float32
+    assert not torch.equal(whole, half)
+    for turned in (whole, half):
+        assert torch.nn.functional.cosine_similarity(turned.flatten(), nearest.flatten(), 0) > 0.97
+    small = large[:190]
+    assert torch.equal(muon.orthogonal(small), muon.orthogonal(small, half=True))
+
+
 def test_a_gradient_of_nothing_moves_nothing():
     assert muon.orthogonal(torch.zeros(3, 5)).abs().max() == 0
 

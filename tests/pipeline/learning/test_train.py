@@ -68,9 +68,9 @@ def test_thumbnails_get_a_wide_network_that_is_asked_for_turns(blocks, tmp_path)
     card = checkpoints.load_card(ws, model_id)
     spec = {name: card["spec"][name] for name in ("widen", "turns", "odd_rows")}
     assert (card["kind"], card["arch"]) == ("thumbnail", "whitened")
-    assert spec == {"widen": 1.5, "turns": True, "odd_rows": True}
+    assert spec == {"widen": 1.5, "turns": 8, "odd_rows": True}
     assert card["views"] == ["flip", "shift"]
-    assert card["parameters"] == 2_596_924  # counted by hand in test_models
+    assert card["parameters"] == 2_598_464  # counted by hand in test_models
 
     pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 24, 24), dtype=np.uint8)
     net, card = checkpoints.load_model(ws, model_id)
@@ -130,7 +130,9 @@ def test_the_same_call_trains_nothing(trained, blocks, monkeypatch):
 def test_another_seed_is_another_model(blocks, trained):
     labelled = train.dataset.from_files(blocks, blocks / "labels.csv")
     ws = trained[0]
-    one, other = (train.model_id_of(ws, labelled, TrainOptions(seed=seed)) for seed in (0, 1))
+    one, other = (
+        train.model_id_of(ws, labelled, TrainOptions(seed=seed), "thumbnail") for seed in (0, 1)
+    )
 
     assert one != other
 
@@ -142,7 +144,7 @@ def test_weights_to_go_on_from_and_footage_are_told_apart_by_what_they_hold(
 
     def id_from(weights, **options):
         asked = TrainOptions(weights=None if weights is None else str(weights), **options)
-        return train.model_id_of(ws, labelled, asked)
+        return train.model_id_of(ws, labelled, asked, "footage")
 
     start = ws.model("base") / "model.safetensors"
     store.write_bytes(start, b"other")
@@ -155,7 +157,7 @@ def test_weights_to_go_on_from_and_footage_are_told_apart_by_what_they_hold(
 
     assert len(by_any_name) == 1
     apart = [id_from("base", freeze=True), id_from(None), id_from("imagenet"), id_from("scene-1")]
-    footage = [train.model_id_of(ws, labelled, TrainOptions(), [["gate"]])]
+    footage = [train.model_id_of(ws, labelled, TrainOptions(), "footage", [["gate"]])]
     assert len({*by_any_name, other, *apart, *footage}) == 7
     with pytest.raises(NotFoundError, match=r"no weights at 'no\.safetensors'"):
         id_from("no.safetensors")
