@@ -101,7 +101,7 @@ def fit(
     """Fit ``net`` in place; with ``checkpoint``, take up where a killed run left off.
 
     ``options`` must be resolved (:func:`recipes.resolve`). The averaged weights, where
-    ``options.ema`` asks for them, are what the network holds at the end. Where epochs show that all
+    ``options.ema`` asks for them, are what the network holds at the end. While epochs show that all
     of them would take longer than ``minutes``, there will be fewer. ``thaw`` says which parts of a
     network with weights from elsewhere learn when; each that joins makes epochs dearer.
     """
@@ -128,7 +128,7 @@ def fit(
             now = time.monotonic()
             left = 60 * minutes - run.spent_s - (now - started)
             paces = [*([] if run.dearer else paces), now - began]
-            run.epochs = within(run.epochs, epoch, left, sum(paces) / len(paces))
+            run.epochs = within(_set(options.epochs), epoch, left, sum(paces) / len(paces))
         stop = run.agreed(run.judge(row, result.curve))
         if note is not None:
             note(epoch, run.epochs, row)

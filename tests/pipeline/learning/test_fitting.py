@@ -105,14 +105,23 @@ def test_epochs_shrink_to_the_time_there_is():
     assert within(10, 1, -6600.0, 7200.0) == 1
 
 
-def test_a_machine_that_slows_down_ends_in_time_all_the_same(monkeypatch):
-    """Two minutes; ten epochs of a second let 100 seem to fit, and then each takes four."""
+@pytest.mark.parametrize(
+    ("first", "lasting", "then", "done"),
+    [
+        # Ten epochs of a second let 100 seem to fit, then each takes four: 27 in the 110 s left.
+        (10, 1.0, 4.0, 10 + 27),
+        # Other work for five epochs lets 12 seem to fit; 70 s are left for those of a second. With
+        # one left to go the mean is still above it.
+        (5, 10.0, 1.0, 5 + 69),
+    ],
+)
+def test_a_machine_of_changing_speed_ends_in_two_minutes(monkeypatch, first, lasting, then, done):
     clock = [0.0]
     monkeypatch.setattr(fitting.time, "monotonic", lambda: clock[0])
 
     def epoch(run, number):
         run.begin(number)
-        clock[0] += 1.0 if number < 10 else 4.0
+        clock[0] += lasting if number < first else then
         return {"loss": 1.0, "accuracy": 1.0, "rate": 0.0}
 
     monkeypatch.setattr(fitting._Run, "epoch", epoch)
@@ -121,7 +130,7 @@ def test_a_machine_that_slows_down_ends_in_time_all_the_same(monkeypatch):
     options = recipes.resolve(TrainOptions(arch="lenet5", epochs=100), "thumbnail", 4)
     net = build("lenet5", NetSpec(3, 32, 32))
     curve = fitting.fit(net, lesson, options, Augment(), seed=1, minutes=2.0).curve
-    assert len(curve) == 10 + 27  # of 4 s each in the 110 s that are left
+    assert len(curve) == done
 
 
 def test_no_augmentation_changes_nothing():
