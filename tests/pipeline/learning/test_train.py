@@ -250,6 +250,7 @@ def test_engines_agree_in_calibrated_probabilities():
 
 def test_engines_are_judged_by_all_pictures_where_that_is_quick(monkeypatch):
     """One engine errs on the last hundred of 400 pictures alone: 300 are right."""
+    torch.manual_seed(0)  # some drawn networks are so sure of white that an error of 5 is nothing
     net = build("lenet5", NetSpec(3, 32, 32)).eval()
     pixels = np.zeros((400, 3, 32, 32), dtype=np.uint8)
     pixels[300:] = 255
