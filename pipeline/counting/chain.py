@@ -30,7 +30,7 @@ passes run in float32: every step is normalised, and sums over cells are taken i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,6 +219,7 @@ def expect(
         still: The law of standing still.
         by_cell: Whether expected arrivals are wanted cell by cell.
     """
+    still = replace(still, back=min(still.back, len(stay) - 1))
     law = _law(rate, clump, stay)
     weight = np.exp(blocks.llr).astype(np.float32)
     state, flicker, norm = _forward(law, weight, brief, still)

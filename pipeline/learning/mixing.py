@@ -7,8 +7,7 @@ come from torch's global generator, which the training loop seeds per epoch.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - its usual name
+from torch import Tensor, nn
 
 
 def mixed(x: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
@@ -52,6 +51,6 @@ def with_turned(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     parts = [torch.rot90(x[rows], k, (2, 3)) for k, rows in groups if len(rows)]
     quarters = torch.cat([torch.zeros(n, dtype=torch.long), by.sort().values]).to(x.device)
     truck = torch.cat([target, *(target[rows] for _, rows in groups)])
-    way = F.one_hot(quarters, ANSWERS // 2)
+    way = nn.functional.one_hot(quarters, ANSWERS // 2)
     answers = torch.cat([way * (1 - truck)[:, None], way * truck[:, None]], dim=1)
     return torch.cat([x, *parts]), answers

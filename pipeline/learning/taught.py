@@ -26,20 +26,23 @@ def note(
     model_id: str,
     labelled: Labelled,
     but_not: NDArray[np.int64],
-    before: Mapping[str, Any] | None = None,
+    before: NDArray[np.uint64],
 ) -> None:
-    """Write down what taught a model: all of ``labelled`` but these rows.
+    """Write down what taught a model: all of ``labelled`` but these rows, and :func:`earlier`."""
+    known = np.delete(_known_as(labelled), but_not)
+    out = io.BytesIO()
+    np.save(out, np.union1d(known, before), allow_pickle=False)
+    write_bytes(ws.model(model_id) / TAUGHT, out.getvalue())
 
-    And what taught the model it goes on from, whose card ``before`` is.
+
+def earlier(ws: Workspace, card: Mapping[str, Any]) -> NDArray[np.uint64]:
+    """Return what taught the model of ``card``, that another goes on from; nothing if unknown.
 
     Raises:
-        ModelError: the note of the latter is damaged.
+        ModelError: its note is damaged.
     """
-    known = np.delete(_known_as(labelled), but_not)
-    earlier = _noted(ws, str(before["model_id"])) if before else None
-    out = io.BytesIO()
-    np.save(out, known if earlier is None else np.union1d(known, earlier), allow_pickle=False)
-    write_bytes(ws.model(model_id) / TAUGHT, out.getvalue())
+    known = _noted(ws, card["model_id"]) if "model_id" in card else None
+    return np.zeros(0, dtype=np.uint64) if known is None else known
 
 
 def among(

@@ -182,6 +182,7 @@ def _teach(
 ) -> None:
     """Train and save what is not there yet."""
     training = Training(ws, labelled, options, kind, model_id)
+    before = taught.earlier(ws, checkpoints.card_beside(ws, options.weights))
     started = time.monotonic()
     net, held_out, parts = CrossFitting(training).run() if options.rounds else training.split_once()
     card = training.card(net, held_out, parts)
@@ -189,7 +190,6 @@ def _teach(
     card["campaigns"] = {name: digests.digest_of(path) for name, path in labels.items()}
     card["seconds"] = round(time.monotonic() - started, 1)
     write_bytes(ws.model(model_id) / CARD_PAGE, as_markdown(card).encode())
-    before = checkpoints.card_beside(ws, options.weights)
     taught.note(ws, model_id, labelled, training.never_taught(held_out), before)
     checkpoints.save_model(ws, model_id, net, card)
     training.room.tidy()

@@ -19,7 +19,8 @@ STANDING = 4  # as a state, beside 0 to 3 cells until the zone is next empty
 def move(before: int, after: int, still: Standstill = NEVER) -> tuple[float, float]:
     """P(after | before) and the expected arrivals in that step, by the definition."""
     if before == STANDING:
-        goes_on = still.end / still.back if 1 <= after <= still.back else 0.0
+        back = min(still.back, 3)
+        goes_on = still.end / back if 1 <= after <= back else 0.0
         return (1 - still.end if after == STANDING else goes_on), 0.0
     if after == STANDING:
         return (still.begin if before > 1 else 0.0), 0.0
@@ -49,7 +50,7 @@ def test_rows_of_the_transition_table_add_up_to_one() -> None:
         assert sum(move(before, after, STILL)[0] for after in range(5)) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("still", [NEVER, STILL])
+@pytest.mark.parametrize("still", [NEVER, STILL, Standstill(0.2, 0.3, back=9)])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_expected_arrivals_and_presence_by_enumeration(seed: int, still: Standstill) -> None:
     cells = 6

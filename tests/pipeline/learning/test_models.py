@@ -12,6 +12,7 @@ from pipeline.learning.fitting import Lesson, fit
 from pipeline.learning.models import ARCHES, NetSpec, build, default_size
 from pipeline.learning.models.describe import describe, totals
 from pipeline.learning.models.small import cifar, lenet5, mlp
+from pipeline.learning.models.whitened import whiten
 from pipeline.learning.models.zoo import ZOO, GridMeans, zoo_net
 from pipeline.learning.options import TrainOptions
 
@@ -87,6 +88,18 @@ def test_a_wider_whitened_network_has_as_many_parameters_as_counted_by_hand():
     assert count() == by_hand(64) == 1_158_968
     assert count(widen=1.5) == by_hand(96)
     assert count(widen=1.5, turns=8) == by_hand(96) + 384 * 8 + 8
+
+
+def test_directions_are_those_of_all_pictures_not_of_the_first_five_thousand():
+    flat = torch.full((5000, 3, 9, 9), 90, dtype=torch.uint8)
+    torch.manual_seed(0)
+    coloured = torch.randint(0, 256, (1000, 3, 9, 9), dtype=torch.uint8)
+    kernels = []
+    for pictures in (flat, torch.cat([flat, coloured])):  # as in a file sorted by class
+        net = build("whitened", NetSpec(channels=3, height=9, width=9)).body
+        whiten(net, pictures, 3)
+        kernels.append(net.white.weight.abs().max())
+    assert kernels[1] < 0.2 * kernels[0]  # what never varies is scaled by 1 / sqrt(eps)
 
 
 def test_a_card_of_before_that_told_turns_had_four_answers():

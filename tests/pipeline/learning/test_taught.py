@@ -9,6 +9,7 @@ from pipeline.learning import taught
 from pipeline.learning.dataset import Labelled
 from pipeline.store import Workspace
 
+NO_ROWS, NO_MODEL = np.zeros(0, np.int64), np.zeros(0, np.uint64)
 CARD = {"model_id": "m", "label_set_id": "elsewhere", "campaigns": {"june": "d1"}}
 
 
@@ -35,7 +36,7 @@ def ws(tmp_path):
 
 
 def test_a_loose_picture_is_known_by_its_pixels_whatever_its_name(ws):
-    taught.note(ws, "m", _labelled([10, 20, 30]), np.array([2]))
+    taught.note(ws, "m", _labelled([10, 20, 30]), np.array([2]), NO_MODEL)
 
     found = taught.among(ws, CARD, _labelled([30, 20, 99, 10], ["d", "c", "b", "a"]))
 
@@ -43,7 +44,7 @@ def test_a_loose_picture_is_known_by_its_pixels_whatever_its_name(ws):
 
 
 def test_a_frame_is_known_by_its_id_at_any_size(ws):
-    taught.note(ws, "m", _labelled([10, 20], ["f1", "f2"], [0, 1]), np.array([], np.int64))
+    taught.note(ws, "m", _labelled([10, 20], ["f1", "f2"], [0, 1]), NO_ROWS, NO_MODEL)
 
     found = taught.among(ws, CARD, _labelled([77, 10], ["f2", "f3"], [1, 2]), ["june"])
 
@@ -51,10 +52,12 @@ def test_a_frame_is_known_by_its_id_at_any_size(ws):
 
 
 def test_what_taught_the_model_gone_on_from_taught_this_one(ws):
-    nothing = np.array([], np.int64)
-    taught.note(ws, "first", _labelled([10, 20]), nothing)
-    taught.note(ws, "m", _labelled([20, 30]), nothing, before={"model_id": "first"})
-    taught.note(ws, "alone", _labelled([20, 30]), nothing, before={"model_id": "elsewhere"})
+    taught.note(ws, "first", _labelled([10, 20]), NO_ROWS, NO_MODEL)
+    before = taught.earlier(ws, {"model_id": "first"})
+    taught.note(ws, "m", _labelled([20, 30]), NO_ROWS, before)
+    for card in ({}, {"model_id": "elsewhere"}):
+        assert taught.earlier(ws, card).size == 0
+    taught.note(ws, "alone", _labelled([20, 30]), NO_ROWS, NO_MODEL)
 
     asked = _labelled([10, 20, 30, 40])
     assert taught.among(ws, CARD, asked).tolist() == [True, True, True, False]
