@@ -217,6 +217,15 @@ def test_pictures_of_one_place_are_refused_before_anything_is_taught(blocks, tmp
         train.train_images(Workspace(tmp_path), blocks, tmp_path / "labels.csv", OPTIONS)
 
 
+def test_pictures_held_back_to_the_end_have_not_taught_the_model(blocks, tmp_path):
+    ws, labels = Workspace(tmp_path), blocks / "labels.csv"
+    options = TrainOptions(arch="lenet5", epochs=1, refit=0.0, engine="torch")
+    model_id = train.train_images(ws, blocks, labels, options)
+
+    found = evaluate.evaluate_images(ws, model_id, blocks, labels)
+    assert (found["n"], found["taught"]) == (160, 128)  # 80%: validation and test did not
+
+
 def test_evaluation_of_the_training_pictures(trained, blocks):
     ws, model_id = trained
     found = evaluate.evaluate_images(ws, model_id, blocks, blocks / "labels.csv")
