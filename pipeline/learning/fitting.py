@@ -391,7 +391,7 @@ def make_optimiser(
     if options.optimiser == "rmsprop":
         return torch.optim.RMSprop(groups, lr=rate, momentum=options.momentum)
     if options.optimiser == "muon":
-        return Muon(groups, rate, half=half_precision(paces[0][1][0].device))
+        return Muon(groups, rate, half=half_precision(next(net.parameters()).device))
     return torch.optim.AdamW(groups, lr=rate, fused=True)
 
 
