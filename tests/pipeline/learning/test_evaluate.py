@@ -42,7 +42,8 @@ def ws(tmp_path, monkeypatch):
 
 
 def _teach(ws, frames, model_id, but_not):
-    taught.note(ws, model_id, frames, np.array(but_not, np.int64))
+    nothing_before = np.zeros(0, np.uint64)
+    taught.note(ws, model_id, frames, np.array(but_not, np.int64), nothing_before)
 
 
 def test_frames_that_taught_a_challenger_do_not_speak_for_it(ws, capsys):
