@@ -59,14 +59,10 @@ def until(
     first = closed - dt.timedelta(days=days_back - 1)
     model_id = model_in_use(ws)
     found = due.backlog(ws, registry, model_id, [c.id for c in cameras], first, last)
-    days = found.as_text()
-    for camera in cameras:  # a dark day has no footage, and must be seen to be missing
-        for day in localtime.days_between(closed, last):
-            if not due.is_counted(ws, camera.id, day, model_id) and str(day) not in days.get(
-                camera.id, ()
-            ):
-                days.setdefault(camera.id, []).append(str(day))
-    days = {camera: sorted(dates) for camera, dates in days.items()}
+    # A dark day has no footage, and must be seen to be missing.
+    dark = due.dark_days(ws, registry, model_id, found.days, first, closed, last)
+    days = {c: [str(d) for d in sorted({*found.days[c], *dark[c]})] for c in found.days}
+    days = {camera: dates for camera, dates in days.items() if dates}
     kind = f"morning-{slug(timezone)}"
     if not days:
         which = f"in {timezone} up to {last}"

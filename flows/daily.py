@@ -6,10 +6,11 @@ starts. Running a day again does what is still to do and changes nothing else.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
-from flows import _days, _steps
-from flows._prefect import State, flow
+from flows import _days, _steps, due
+from flows._prefect import Completed, State, flow
 from flows._runners import task_runner
 
 Row = dict[str, Any]
@@ -20,6 +21,11 @@ def daily(
     root: str, day: str, cameras: list[str] | None = None, model_id: str | None = None
 ) -> State[Row]:
     """Count and publish one closed local day of the cameras named (none: of all)."""
-    _, registry = _steps.world(root)
-    days = {c: [day] for c in registry.chosen(cameras or ())}
+    ws, registry = _steps.world(root)
+    on = dt.date.fromisoformat(day)
+    chosen = registry.chosen(cameras or ())
+    days = {c: [day] for c in chosen if due.is_at_work(ws, registry, c, on)}
+    if not days:
+        nothing: Row = {"published": 0, "missing": [], "counts": [], "audits": []}
+        return Completed(message=f"no camera is at work on {day}", data={"days": [day], **nothing})
     return _days.work("daily", root, days, model_id)

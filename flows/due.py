@@ -120,6 +120,46 @@ def backlog(
     return Backlog(days, there, taught, is_unpublished(ws, model_id, camera_ids))
 
 
+def dark_days(
+    ws: Workspace,
+    registry: Registry,
+    model_id: str,
+    camera_ids: Iterable[str],
+    first: dt.date,
+    closed: dt.date,
+    last: dt.date,
+) -> dict[str, list[dt.date]]:
+    """Return, per camera, the days without a count that must be seen to be missing.
+
+    Nobody filmed them, so :func:`backlog` does not know them. Before ``closed``, the day that this
+    run is of, these are days after a camera's first clip that no model counted: their own run never
+    came to be. What one counted and whose footage is gone since keeps its count.
+    """
+    taught_to = last_taught_days(ws, registry, model_id)
+    found = {}
+    for camera_id in camera_ids:
+        filming = min(ws.days("clips", camera_id), default=dt.date.max)
+        counted = set(ws.days("counts", camera_id))
+        found[camera_id] = [
+            day
+            for day in localtime.days_between(first, last)
+            if day > taught_to.get(camera_id, dt.date.min)
+            and (
+                filming < day and day not in counted
+                if day < closed
+                else is_at_work(ws, registry, camera_id, day)
+                and not is_counted(ws, camera_id, day, model_id)
+            )
+        ]
+    return found
+
+
+def is_at_work(ws: Workspace, registry: Registry, camera_id: str, day: dt.date) -> bool:
+    """Tell whether a camera should have a count of a day: not if entered ahead and not filming."""
+    entered = min(entry.valid_from for entry in registry.entries_of(camera_id))
+    return entered <= day or min(footage(ws, registry, camera_id), default=dt.date.max) <= day
+
+
 def _counted_before(
     ws: Workspace,
     registry: Registry,
