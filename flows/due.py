@@ -3,7 +3,7 @@
 A local day is closed once its last instant is over in the camera's time zone. It is *due* when
 there is footage of it, it lies after the days from which the model in use learned, and no count by
 that model is there that is at least as new as the day's footage, clips and scores, knows of all
-that footage, and was made by the zones and the schedule that the registry has for that day.
+that footage, and was made by the zones, schedule and time zone that the registry has for that day.
 """
 
 from __future__ import annotations
@@ -298,10 +298,10 @@ def counted_at(
 
 
 def _is_aimed_so(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> bool:
-    """Tell whether a day was counted by the entry's zones, schedule and first day of now."""
+    """Tell whether a day was counted by what the entry says now, as far as the account tells."""
     aim = accounts.aim_of(camera)
     try:
-        return bool(accounts.read(ws, camera.id, day, model_id).get("aim", aim) == aim)
+        return bool(aim | accounts.read(ws, camera.id, day, model_id).get("aim", {}) == aim)
     except StoreError:  # damaged: made anew
         return False
 

@@ -21,14 +21,19 @@ def aim_of(camera: Camera) -> Row:
     """Return what of a registry entry says what is counted, as JSON holds it."""
     zones = [[z.name, z.movement, [list(point) for point in z.polygon]] for z in camera.zones]
     schedule = [list(window) for window in camera.schedule]
-    return {"valid_from": str(camera.valid_from), "zones": zones, "schedule": schedule}
+    return {
+        "valid_from": str(camera.valid_from),
+        "timezone": camera.timezone,
+        "zones": zones,
+        "schedule": schedule,
+    }
 
 
 def read(ws: Workspace, camera: str, day: dt.date, model_id: str) -> Row:
     """Return what stands beside a count: ``arithmetic``, ``aim`` and ``clips``; empty without it.
 
     ``aim`` is :func:`aim_of` the entry, ``clips`` the digest of the clips table that it was made
-    from. Before November 2026 there were neither.
+    from. Before November 2026 there were neither, until late in it ``aim`` had no ``timezone``.
 
     Raises:
         StoreError: it is damaged.
