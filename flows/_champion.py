@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flows import _watch, due
+from labeling.campaign import HELD_OUT
 from pipeline import daily, schemas, store
 from pipeline.errors import InputError
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from pipeline.store import Workspace
 
 Row = dict[str, Any]
-
-HELD_OUT = "held-out"
-"""Campaigns whose name begins so judge, unless others are named; they never teach."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+HELD_OUT = "held-out"
+"""Campaigns whose name begins so judge models, unless others are named; they never teach."""
+
 
 @dataclass(frozen=True)
 class Added:

@@ -23,6 +23,7 @@ import numpy as np
 
 from labeling import selection
 from labeling.blocks import Block, usable_blocks
+from labeling.campaign import HELD_OUT
 from labeling.judging import CURRENT, NO_MODEL, Judge, judge_of
 from labeling.looking import Look, Seen, look_at
 from labeling.selection import Motion
@@ -74,7 +75,8 @@ def sample(
         cameras: none named: all.
         first_day: first camera-local day; None: as far back as there are clips.
         last_day: last camera-local day; None: up to the newest clip.
-        seed: another seed, other frames.
+        seed: another seed, other frames. Two campaigns share frames where seed and days are the
+            same, but for those called ``held-out…``, which judge what the others teach.
         model: id of a model that says which candidates are trucks or uncertain; ``current``: the
             one in use, where there is one; ``none``: size and movement say it. It touches the
             enriched share only.
@@ -104,7 +106,8 @@ def sample(
     blocks = usable_blocks(ws, chosen_cameras, first_day, last_day)
     judge = judge_of(ws, model)
     taken = {row["frame_id"] for row in held}
-    rows = _draw(ws, campaign, n, blocks, taken, seed, judge, random_share)
+    own_seed = f"{campaign} {seed}" if campaign.startswith(HELD_OUT) else seed
+    rows = _draw(ws, campaign, n, blocks, taken, own_seed, judge, random_share)
     return _add(ws, campaign, [row | {"batch": batch} for row in rows])
 
 
@@ -160,7 +163,7 @@ def _draw(
     n: int,
     blocks: list[Block],
     held: set[str],
-    seed: int,
+    seed: int | str,
     judge: Judge,
     share: float,
 ) -> list[dict[str, Any]]:
@@ -190,7 +193,7 @@ def _rng(*parts: object) -> np.random.Generator:
 
 
 def _random_share(
-    blocks: list[Block], zone: tuple[str, str], share: float, n: int, seed: int
+    blocks: list[Block], zone: tuple[str, str], share: float, n: int, seed: int | str
 ) -> dict[int, list[tuple[float, float]]]:
     """Draw the random share of a zone: block number → (instant, weight in seconds)."""
     own = [i for i in range(len(blocks)) if _has(blocks[i], zone)]
@@ -214,7 +217,7 @@ def _looks(
     blocks: list[Block],
     wanted: dict[tuple[str, str], int],
     random: dict[tuple[str, str], dict[int, list[tuple[float, float]]]],
-    seed: int,
+    seed: int | str,
 ) -> tuple[dict[int, Look], dict[str, float], dict[str, float]]:
     """Plan the first pass: by block number what to read; by camera the share of blocks scanned
     and the seconds between candidates.
@@ -259,7 +262,7 @@ def _enriched(
     n: int,
     taken: set[str],
     scale_s: float,
-    seed: int,
+    seed: int | str,
     judge: Judge,
 ) -> list[Chosen]:
     """Draw ``n`` candidates of a zone, in favour of trucks, spread over hours and over looks."""
