@@ -61,14 +61,14 @@ class Calibration:
         """
         return _log_odds(self.natural) - _log_odds(self.shown) + self.bias
 
-    def p_truck(self, logits: ArrayLike) -> Floats:
-        """Return probabilities at the natural prevalence.
+    def p_truck(self, logits: ArrayLike, more: ArrayLike = 0.0) -> Floats:
+        """Return probabilities at the natural prevalence, ``more`` being added to the log odds.
 
         >>> Calibration(shown=0.5, natural=0.05).p_truck([0.0]).round(3).tolist()
         [0.05]
         """
         z = np.asarray(logits, dtype=np.float64) / self.temperature + self.offset
-        return metrics.sigmoid(z)
+        return metrics.sigmoid(z + np.asarray(more, dtype=np.float64))
 
     def told_at(self, natural: float) -> Calibration:
         """Return the same probabilities, told as those of another natural prevalence.
@@ -95,7 +95,13 @@ class Calibration:
 
 
 def calibrate(
-    logits: ArrayLike, label_p: ArrayLike, weights: ArrayLike, *, shown: float, prior: float
+    logits: ArrayLike,
+    label_p: ArrayLike,
+    weights: ArrayLike,
+    *,
+    shown: float,
+    prior: float,
+    more: ArrayLike = 0.0,
 ) -> Calibration:
     """Fit a calibration to held-out logits, at the prevalence that the weights make of the rows.
 
@@ -105,6 +111,8 @@ def calibrate(
         weights: ``[n]`` how often each row stands for what the probabilities are to hold for.
         shown: prevalence the networks learned at, by balancing.
         prior: prevalence among the labelled rows, which ``label_p`` assumes.
+        more: what is added to the log odds of rows that show trucks more often than others of the
+            same logit: number or ``[n]``.
     """
     z, w = np.asarray(logits, dtype=np.float64), np.asarray(weights, dtype=np.float64)
     shown, prior = (min(max(v, 1e-3), 1 - 1e-3) for v in (shown, prior))
@@ -113,7 +121,7 @@ def calibrate(
     w = np.minimum(w, np.quantile(w, 0.98))
     w = w * (w.sum() / (w**2).sum())  # as many rows as they are worth (Kish 1965)
     natural = float(np.clip((w * np.asarray(label_p)).sum() / w.sum(), 1e-3, 1 - 1e-3))
-    to_road = _log_odds(natural) - _log_odds(shown)
+    to_road = _log_odds(natural) - _log_odds(shown) + np.asarray(more, dtype=np.float64)
 
     def cost_of(flaw: float, surer: float) -> Cost:
         odds = likelihood_ratio(label_p, prior, flaw, surer)

@@ -28,7 +28,8 @@ from pipeline.learning.recipes import Kind
 from pipeline.learning.unlabelled import training_days
 from pipeline.store import Workspace
 
-TEMPER = 0.25  # power of the sampling weights in calibration; see Training.calibrated
+TEMPER = 0.4  # power of the sampling weights in calibration; see Training.calibrated
+CHOSEN = 0.25  # log odds that being chosen adds to a frame, beside its logit
 
 Floats = NDArray[np.float64]
 
@@ -101,15 +102,21 @@ class Training:
         """Fit to held-out rows; the natural prevalence from those drawn at random.
 
         Frames are chosen by what they show, never by their label, and what a network makes of a
-        picture is nearly all that tells of its truck: so chosen frames have about as many trucks at
-        one logit as the road. Their weights would be right, but a few frames that stand for most of
-        the road would settle it all; a small power of them is a compromise (README, Decisions).
+        picture is nearly all that tells of its truck: so chosen frames have not many more trucks at
+        one logit than the road. Their weights would be right, but a few frames that stand for most
+        of the road would settle it all; a power of them is a compromise, and what it leaves is put
+        right by what was measured (README, Decisions).
         """
         labelled, rows = self.labelled, held_out.rows
         label_p, prior = labelled.p[rows], float(labelled.p.mean())
         weight, drawn = labelled.weight[rows] ** TEMPER, labelled.random[rows]
         fitted = calibration.calibrate(
-            held_out.logits, label_p, weight, shown=self.shown, prior=prior
+            held_out.logits,
+            label_p,
+            weight,
+            shown=self.shown,
+            prior=prior,
+            more=self._for_being_chosen(rows),
         )
         free = _nothing(free_logits)
         if not drawn.any() and not len(free):
@@ -123,8 +130,12 @@ class Training:
     def believed(self, held_out: HeldOut, fitted: Calibration) -> Floats:
         """Return the probability of a truck by votes and held-out prediction together."""
         label_p, prior = self.labelled.p[held_out.rows], float(self.labelled.p.mean())
-        p = fitted.p_truck(held_out.logits)
+        p = fitted.p_truck(held_out.logits, self._for_being_chosen(held_out.rows))
         return calibration.believed(p, label_p, prior, fitted.flaw, fitted.surer)
+
+    def _for_being_chosen(self, rows: NDArray[np.int64]) -> Floats:
+        """Return what speaks for a truck in rows that were drawn in favour of trucks: log odds."""
+        return np.where(self.labelled.random[rows], 0.0, CHOSEN)
 
     @property
     def chosen_prevalence(self) -> float:

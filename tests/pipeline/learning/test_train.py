@@ -697,6 +697,24 @@ def test_what_taught_the_weights_that_are_gone_on_from_has_taught_the_model(camp
     assert "learned from pictures that may be among these" in training.days_taught()[1]
 
 
+def test_frames_that_were_chosen_show_more_trucks_than_the_road_at_one_logit(campaign):
+    labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
+    options = recipes.resolve(TrainOptions(), "footage", len(labelled))
+    logits = np.where(labelled.truth == 1, 2.0, -2.0) + np.linspace(-3, 3, 40)
+    held_out = HeldOut(np.arange(40), logits, "by hand")
+    told, believed = [], []
+    for random in (True, False):
+        one = replace(labelled, random=np.full(40, random))
+        training = Training(campaign, one, options, "footage", "m")
+        fitted = training.calibrated(held_out)
+        p = float(fitted.p_truck([0.0])[0])
+        told.append(np.log(p / (1 - p)))
+        believed.append(training.believed(held_out, fitted))
+    # The same frames speak for a quarter less of log odds on the road, but of themselves the same.
+    assert told[0] - told[1] == pytest.approx(0.25, abs=0.02)
+    assert believed[0] == pytest.approx(believed[1], abs=0.01)
+
+
 def test_one_row_that_stands_for_much_does_not_settle_the_calibration(campaign):
     labelled = train.dataset.from_campaigns(campaign, ["first"], 48)
     options = recipes.resolve(TrainOptions(), "footage", len(labelled))
