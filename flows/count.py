@@ -59,10 +59,11 @@ def until(
     first = closed - dt.timedelta(days=days_back - 1)
     model_id = model_in_use(ws)
     found = due.backlog(ws, registry, model_id, [c.id for c in cameras], first, last)
-    # A dark day has no footage, and must be seen to be missing.
-    dark = due.dark_days(ws, registry, model_id, found.days, first, closed, last)
-    days = {c: [str(d) for d in sorted({*found.days[c], *dark[c]})] for c in found.days}
-    days = {camera: dates for camera, dates in days.items() if dates}
+    days = found.as_text()
+    for camera in found.days:
+        dark = due.dark_days(ws, registry, model_id, camera, localtime.days_between(closed, last))
+        if dates := {*days.get(camera, ()), *map(str, dark)}:
+            days[camera] = sorted(dates)
     kind = f"morning-{slug(timezone)}"
     if not days:
         which = f"in {timezone} up to {last}"

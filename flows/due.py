@@ -121,43 +121,32 @@ def backlog(
 
 
 def dark_days(
-    ws: Workspace,
-    registry: Registry,
-    model_id: str,
-    camera_ids: Iterable[str],
-    first: dt.date,
-    closed: dt.date,
-    last: dt.date,
-) -> dict[str, list[dt.date]]:
-    """Return, per camera, the days without a count that must be seen to be missing.
+    ws: Workspace, registry: Registry, model_id: str, camera_id: str, days: Iterable[dt.date]
+) -> list[dt.date]:
+    """Return those of ``days`` that nobody counted, though the camera should have a count of them.
 
-    Nobody filmed them, so :func:`backlog` does not know them. Before ``closed``, the day that this
-    run is of, these are days after a camera's first clip that no model counted: their own run never
-    came to be. What one counted and whose footage is gone since keeps its count.
+    Nobody filmed them, or :func:`backlog` would know them: they must be seen to be missing. What
+    another model counted, whose footage is gone since, keeps its count.
     """
-    taught_to = last_taught_days(ws, registry, model_id)
-    found = {}
-    for camera_id in camera_ids:
-        filming = min(ws.days("clips", camera_id), default=dt.date.max)
-        counted = set(ws.days("counts", camera_id))
-        found[camera_id] = [
-            day
-            for day in localtime.days_between(first, last)
-            if day > taught_to.get(camera_id, dt.date.min)
-            and (
-                filming < day and day not in counted
-                if day < closed
-                else is_at_work(ws, registry, camera_id, day)
-                and not is_counted(ws, camera_id, day, model_id)
-            )
-        ]
-    return found
+    taught_to = last_taught_days(ws, registry, model_id).get(camera_id, dt.date.min)
+    return [
+        day
+        for day in days
+        if day > taught_to
+        and not any(ws.counts(camera_id, day, model_id).parent.glob("*.parquet"))
+        and is_at_work(ws, registry, camera_id, day)
+    ]
 
 
 def is_at_work(ws: Workspace, registry: Registry, camera_id: str, day: dt.date) -> bool:
-    """Tell whether a camera should have a count of a day: not if entered ahead and not filming."""
-    entered = min(entry.valid_from for entry in registry.entries_of(camera_id))
-    return entered <= day or min(footage(ws, registry, camera_id), default=dt.date.max) <= day
+    """Tell whether a camera should have a count of a day: not if entered ahead and not filming.
+
+    What lies in an object store nobody may have looked at yet, so such a camera always should.
+    """
+    entries = registry.entries_of(camera_id)
+    if any(entry.valid_from <= day or objects.is_stored(entry.source) for entry in entries):
+        return True
+    return min(footage(ws, registry, camera_id), default=dt.date.max) <= day
 
 
 def _counted_before(
@@ -294,7 +283,22 @@ def counted_at(
     # Copies may keep the recording's time (rsync -a), so what came later is looked up by its name;
     # so is what lies in a store and not here.
     late = [path for path in files if _arrived(path) > done or not os.path.lexists(path)]
+    if _is_dark(
+        ws.clips(camera_id, day)
+    ):  # as where the disk was away: its files did not come anew
+        late = list(files)
     return done if not late or _are_known(ws, camera_id, day, late, contents()) else 0
+
+
+def _is_dark(clips: Path) -> bool:
+    """Tell whether a clips table says that nothing was filmed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return bool(pq.read_metadata(clips).num_rows == 0)
+    except (OSError, pa.ArrowInvalid):  # none, or damaged: its own ingest will say so
+        return False
 
 
 def _is_aimed_so(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> bool:

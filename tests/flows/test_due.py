@@ -194,37 +194,43 @@ def test_a_day_that_only_a_clip_of_the_evening_before_reaches_is_due(world: Path
     assert "west" not in backlog(world).as_text()
 
 
-def test_dark_days_whose_own_run_never_came_to_be_are_told_all_the_same(world: Path) -> None:
-    from pipeline.ingest import ingest
-
+def test_dark_days_are_told_unless_the_camera_is_entered_ahead(world: Path) -> None:
     ws = Workspace(world)
     text = ws.cameras_toml.read_text()
     entry = next(e for e in text.split("[[camera]]") if "west" in e).replace("west", "next")
     ws.cameras_toml.write_text(f"{text}\n[[camera]]\nvalid_from = 2026-03-09{entry}")
     registry = cameras.load(ws.cameras_toml)
-    ingest(ws, registry, ["west"])  # clips of the 2nd to the 4th
-    for day in range(3):
-        counted(ws, "west", FIRST + dt.timedelta(days=day))
 
-    def dark() -> dict[str, list[int]]:
-        closed = dt.date(2026, 3, 8)
-        names = ("west", "east", "next")
-        days = due.dark_days(
-            ws, registry, "bright", names, dt.date(2026, 2, 27), closed, closed + dt.timedelta(1)
-        )
-        return {name: [day.day for day in days[name]] for name in names}
+    def dark(camera_id: str) -> list[int]:
+        days = [dt.date(2026, 3, day) for day in range(5, 11)]  # its footage ends on the 4th
+        return [day.day for day in due.dark_days(ws, registry, "bright", camera_id, days)]
 
-    # Nobody knows since when the east should film; the next one is entered ahead.
-    assert dark() == {"west": [5, 6, 7, 8, 9], "east": [8, 9], "next": [9]}
-    shutil.copytree(ws.model("bright"), ws.model("other"))
-    other = ws.counts("west", dt.date(2026, 3, 6), "other")  # of footage that is gone
-    other.parent.mkdir(parents=True, exist_ok=True)
+    assert dark("west") == [5, 6, 7, 8, 9, 10]
+    assert dark("next") == [9, 10]
+    counted(ws, "west", dt.date(2026, 3, 7))
+    other = ws.counts("west", dt.date(2026, 3, 8), "other")  # of footage that is gone
+    other.parent.mkdir(parents=True)
     other.write_bytes(b"")
-    assert dark()["west"] == [5, 7, 8, 9]
+    ws.counts("west", dt.date(2026, 3, 9), "other").parent.mkdir()  # the disk was full
+    assert dark("west") == [5, 6, 9, 10]
     taught(ws, {"west": ["2026-03-05"]})
-    assert dark()["west"] == [7, 8, 9]
-    counted(ws, "west", dt.date(2026, 3, 9))
-    assert dark()["west"] == [7, 8]
+    assert dark("west") == [6, 9, 10]
+
+
+def test_a_day_counted_while_its_disk_was_away_is_due_once_the_disk_is_back(world: Path) -> None:
+    from pipeline.ingest import ingest
+
+    ws = Workspace(world)
+    registry = cameras.load(ws.cameras_toml)
+    away = (world / "footage" / "west").rename(world / "away")
+    ingest(ws, registry, ["west"], FIRST, FIRST)
+    counted(ws, "west", FIRST)
+    assert "west" not in backlog(world, last=FIRST).as_text()
+    away.rename(world / "footage" / "west")  # the files are as old as they were
+    assert backlog(world, last=FIRST).as_text()["west"] == [str(FIRST)]
+    ingest(ws, registry, ["west"], FIRST, FIRST)
+    counted(ws, "west", FIRST)
+    assert "west" not in backlog(world, last=FIRST).as_text()
 
 
 def test_a_camera_that_is_entered_ahead_is_no_camera_that_fails(world: Path) -> None:
@@ -240,6 +246,9 @@ def test_a_camera_that_is_entered_ahead_is_no_camera_that_fails(world: Path) -> 
     registry = cameras.load(ws.cameras_toml)
     at_work = [due.is_at_work(ws, registry, "west", FIRST - dt.timedelta(n)) for n in (-7, 0, 1)]
     assert at_work == [True, True, False]  # an entry counts for footage of before it, too
+    stored = ahead.replace("footage/west/*.mp4", "s3://bucket/west/*.mp4")
+    ws.cameras_toml.write_text(stored)  # where nobody has looked yet
+    assert due.is_at_work(ws, cameras.load(ws.cameras_toml), "west", dt.date(2026, 3, 1))
 
 
 def test_footage_that_came_after_the_count_makes_its_day_due(world: Path) -> None:
