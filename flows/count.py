@@ -59,11 +59,9 @@ def until(
     first = closed - dt.timedelta(days=days_back - 1)
     model_id = model_in_use(ws)
     found = due.backlog(ws, registry, model_id, [c.id for c in cameras], first, last)
-    days = found.as_text()
-    for camera in found.days:
-        dark = due.dark_days(ws, registry, model_id, camera, localtime.days_between(closed, last))
-        if dates := {*days.get(camera, ()), *map(str, dark)}:
-            days[camera] = sorted(dates)
+    dark = due.dark_days(ws, registry, model_id, found.days, localtime.days_between(closed, last))
+    every = {camera: sorted({*found.days[camera], *dark[camera]}) for camera in dark}
+    days = {camera: [str(day) for day in dates] for camera, dates in every.items() if dates}
     kind = f"morning-{slug(timezone)}"
     if not days:
         which = f"in {timezone} up to {last}"

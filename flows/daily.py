@@ -26,6 +26,6 @@ def daily(
     chosen = registry.chosen(cameras or ())
     days = {c: [day] for c in chosen if cameras or due.is_at_work(ws, registry, c, on)}
     if not days:
-        nothing: Row = {"published": 0, "missing": [], "counts": [], "audits": []}
-        return Completed(message=f"no camera is at work on {day}", data={"days": [day], **nothing})
+        data = {"days": [day], "published": 0, "missing": [], "counts": [], "audits": []}
+        return Completed(message=f"no camera is at work on {day}", data=data)
     return _days.work("daily", root, days, model_id)

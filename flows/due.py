@@ -121,21 +121,28 @@ def backlog(
 
 
 def dark_days(
-    ws: Workspace, registry: Registry, model_id: str, camera_id: str, days: Iterable[dt.date]
-) -> list[dt.date]:
-    """Return those of ``days`` that nobody counted, though the camera should have a count of them.
+    ws: Workspace,
+    registry: Registry,
+    model_id: str,
+    camera_ids: Iterable[str],
+    days: Sequence[dt.date],
+) -> dict[str, list[dt.date]]:
+    """Return, per camera, those of ``days`` that nobody counted, though it should have a count.
 
     Nobody filmed them, or :func:`backlog` would know them: they must be seen to be missing. What
     another model counted, whose footage is gone since, keeps its count.
     """
-    taught_to = last_taught_days(ws, registry, model_id).get(camera_id, dt.date.min)
-    return [
-        day
-        for day in days
-        if day > taught_to
-        and not any(ws.counts(camera_id, day, model_id).parent.glob("*.parquet"))
-        and is_at_work(ws, registry, camera_id, day)
-    ]
+    taught_to = last_taught_days(ws, registry, model_id)
+    return {
+        camera_id: [
+            day
+            for day in days
+            if day > taught_to.get(camera_id, dt.date.min)
+            and not any(ws.counts(camera_id, day, model_id).parent.glob("*.parquet"))
+            and is_at_work(ws, registry, camera_id, day)
+        ]
+        for camera_id in camera_ids
+    }
 
 
 def is_at_work(ws: Workspace, registry: Registry, camera_id: str, day: dt.date) -> bool:
@@ -271,6 +278,7 @@ def counted_at(
     The arithmetic beside the count is written anew at every counting, so its time is the count's.
     ``contents`` returns the camera's, for files that came later than that (None: they are read).
     """
+    from pipeline.clip_days import is_filmed
     from pipeline.footage.contents import Contents
 
     contents = contents or partial(Contents, ws, camera_id)
@@ -283,22 +291,9 @@ def counted_at(
     # Copies may keep the recording's time (rsync -a), so what came later is looked up by its name;
     # so is what lies in a store and not here.
     late = [path for path in files if _arrived(path) > done or not os.path.lexists(path)]
-    if _is_dark(
-        ws.clips(camera_id, day)
-    ):  # as where the disk was away: its files did not come anew
+    if not is_filmed(ws, camera_id, day):  # such as while their disk was away
         late = list(files)
     return done if not late or _are_known(ws, camera_id, day, late, contents()) else 0
-
-
-def _is_dark(clips: Path) -> bool:
-    """Tell whether a clips table says that nothing was filmed."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return bool(pq.read_metadata(clips).num_rows == 0)
-    except (OSError, pa.ArrowInvalid):  # none, or damaged: its own ingest will say so
-        return False
 
 
 def _is_aimed_so(ws: Workspace, camera: Camera, day: dt.date, model_id: str) -> bool:

@@ -106,8 +106,9 @@ def sample(
     blocks = usable_blocks(ws, chosen_cameras, first_day, last_day)
     judge = judge_of(ws, model)
     taken = {row["frame_id"] for row in held}
-    own_seed = f"{campaign} {seed}" if campaign.startswith(HELD_OUT) else seed
-    rows = _draw(ws, campaign, n, blocks, taken, own_seed, judge, random_share)
+    if campaign.startswith(HELD_OUT):  # frames of its own; the call keeps its name
+        seed = int(_rng(campaign, seed).integers(2**63))
+    rows = _draw(ws, campaign, n, blocks, taken, seed, judge, random_share)
     return _add(ws, campaign, [row | {"batch": batch} for row in rows])
 
 
@@ -163,7 +164,7 @@ def _draw(
     n: int,
     blocks: list[Block],
     held: set[str],
-    seed: int | str,
+    seed: int,
     judge: Judge,
     share: float,
 ) -> list[dict[str, Any]]:
@@ -193,7 +194,7 @@ def _rng(*parts: object) -> np.random.Generator:
 
 
 def _random_share(
-    blocks: list[Block], zone: tuple[str, str], share: float, n: int, seed: int | str
+    blocks: list[Block], zone: tuple[str, str], share: float, n: int, seed: int
 ) -> dict[int, list[tuple[float, float]]]:
     """Draw the random share of a zone: block number → (instant, weight in seconds)."""
     own = [i for i in range(len(blocks)) if _has(blocks[i], zone)]
@@ -217,7 +218,7 @@ def _looks(
     blocks: list[Block],
     wanted: dict[tuple[str, str], int],
     random: dict[tuple[str, str], dict[int, list[tuple[float, float]]]],
-    seed: int | str,
+    seed: int,
 ) -> tuple[dict[int, Look], dict[str, float], dict[str, float]]:
     """Plan the first pass: by block number what to read; by camera the share of blocks scanned
     and the seconds between candidates.
@@ -262,7 +263,7 @@ def _enriched(
     n: int,
     taken: set[str],
     scale_s: float,
-    seed: int | str,
+    seed: int,
     judge: Judge,
 ) -> list[Chosen]:
     """Draw ``n`` candidates of a zone, in favour of trucks, spread over hours and over looks."""

@@ -9,9 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipeline import aim, localtime, schemas, store
 from pipeline.domain import Camera, Clip
-from pipeline.errors import StoreError
 from pipeline.footage.files import UNPLACED_AT, FootageFile, uri_of
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def write(
             for day in localtime.touched_days(clip.started_at, clip.duration_s, camera.timezone):
                 by_day.setdefault(day, []).append(clip)
     known = sorted({*by_day, *ws.days("clips", camera.id)})
-    filmed = (day for day in known if day in by_day or _is_filmed(ws, camera.id, day))
+    filmed = (day for day in known if day in by_day or is_filmed(ws, camera.id, day))
     first, last = _asked(known, next(filmed, None), first_day, last_day)
     days = localtime.days_between(first, last) if first and last else []
     remarks = []
@@ -60,10 +62,11 @@ def write(
     return len(days), remarks
 
 
-def _is_filmed(ws: Workspace, camera_id: str, day: dt.date) -> bool:
+def is_filmed(ws: Workspace, camera_id: str, day: dt.date) -> bool:
+    """Tell whether a day's clips table has a row. One that is missing or damaged may have."""
     try:
-        return bool(store.read_table(ws.clips(camera_id, day), schemas.CLIPS).num_rows)
-    except StoreError:  # damaged: it is about to be made anew
+        return bool(pq.read_metadata(ws.clips(camera_id, day)).num_rows)
+    except (OSError, pa.ArrowInvalid):  # it is about to be made anew
         return True
 
 

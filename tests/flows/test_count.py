@@ -39,6 +39,22 @@ def test_what_a_run_cut_short_has_counted_is_published(
         assert f'truck_counter_{name}{{run="morning-america-chicago"}} 0' in lines
 
 
+def test_a_morning_tells_the_dark_days_that_it_is_of(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = Workspace(world)
+    counted(ws, "bright")  # footage of the 2nd to the 4th
+    worked: list[object] = []
+    monkeypatch.setattr(_days, "work", lambda *given: worked.append(given[2]))
+    at = NOON + dt.timedelta(days=2)  # the run of the 6th; two days late it does that of the 8th
+    count.until(str(world), "America/Chicago", at, 14)
+    count.until(str(world), "America/Chicago", at, 14, at + dt.timedelta(days=2))
+    ws.counts("west", dt.date(2026, 3, 4), "bright").unlink()
+    count.until(str(world), "America/Chicago", at, 14)
+    dark = ["2026-03-06", "2026-03-07", "2026-03-08"]
+    assert worked == [{"west": dark[:1]}, {"west": dark}, {"west": ["2026-03-04", *dark[:1]]}]
+
+
 def test_counts_of_a_model_that_is_not_in_use_are_not_published(world: Path) -> None:
     ws = Workspace(world)
     shutil.copytree(ws.model("bright"), ws.model("other"))

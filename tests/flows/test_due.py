@@ -203,7 +203,8 @@ def test_dark_days_are_told_unless_the_camera_is_entered_ahead(world: Path) -> N
 
     def dark(camera_id: str) -> list[int]:
         days = [dt.date(2026, 3, day) for day in range(5, 11)]  # its footage ends on the 4th
-        return [day.day for day in due.dark_days(ws, registry, "bright", camera_id, days)]
+        found = due.dark_days(ws, registry, "bright", ["west", "next"], days)
+        return [day.day for day in found[camera_id]]
 
     assert dark("west") == [5, 6, 7, 8, 9, 10]
     assert dark("next") == [9, 10]
@@ -233,7 +234,10 @@ def test_a_day_counted_while_its_disk_was_away_is_due_once_the_disk_is_back(worl
     assert "west" not in backlog(world, last=FIRST).as_text()
 
 
-def test_a_camera_that_is_entered_ahead_is_no_camera_that_fails(world: Path) -> None:
+def test_a_camera_that_is_entered_ahead_is_no_camera_that_fails(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import _days
     from flows.daily import daily
 
     ws = Workspace(world)
@@ -243,6 +247,11 @@ def test_a_camera_that_is_entered_ahead_is_no_camera_that_fails(world: Path) -> 
     ended = daily.fn(str(world), "2026-03-01")
     assert ended.is_completed()
     assert ended.message == "no camera is at work on 2026-03-01"
+    worked: list[object] = []
+    monkeypatch.setattr(_days, "work", lambda *given: worked.append(given[2]))
+    daily.fn(str(world), "2026-03-01", ["west"])  # who names it means it
+    daily.fn(str(world), "2026-03-02")
+    assert worked == [{"west": ["2026-03-01"]}, {"east": ["2026-03-02"], "west": ["2026-03-02"]}]
     registry = cameras.load(ws.cameras_toml)
     at_work = [due.is_at_work(ws, registry, "west", FIRST - dt.timedelta(n)) for n in (-7, 0, 1)]
     assert at_work == [True, True, False]  # an entry counts for footage of before it, too

@@ -703,16 +703,22 @@ def test_frames_that_were_chosen_show_more_trucks_than_the_road_at_one_logit(cam
     logits = np.where(labelled.truth == 1, 2.0, -2.0) + np.linspace(-3, 3, 40)
     held_out = HeldOut(np.arange(40), logits, "by hand")
     told, believed = [], []
-    for random in (True, False):
-        one = replace(labelled, random=np.full(40, random))
+    for random in (np.full(40, True), np.full(40, False), np.arange(40) % 2 == 0):
+        one = replace(labelled, random=random)
         training = Training(campaign, one, options, "footage", "m")
         fitted = training.calibrated(held_out)
         p = float(fitted.p_truck([0.0])[0])
         told.append(np.log(p / (1 - p)))
-        believed.append(training.believed(held_out, fitted))
+        # Of frames whose votes say nothing, so that only what the network and the draw say is left.
+        unsaid = replace(one, p=np.full(40, 0.5, np.float32))
+        asked = Training(campaign, unsaid, options, "footage", "m")
+        believed.append(asked.believed(held_out, fitted))
     # The same frames speak for a quarter less of log odds on the road, but of themselves the same.
     assert told[0] - told[1] == pytest.approx(0.25, abs=0.02)
     assert believed[0] == pytest.approx(believed[1], abs=0.01)
+    assert told[1] + 0.05 < told[2] < told[0] - 0.05  # half of them
+    sure = believed[2] - (believed[0] + believed[1]) / 2
+    assert sure[~random].mean() > 0 > sure[random].mean()  # each for itself
 
 
 def test_one_row_that_stands_for_much_does_not_settle_the_calibration(campaign):
