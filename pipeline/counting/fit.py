@@ -93,7 +93,9 @@ def learn(day: ZoneDay, rounds: int = 12) -> Fit:
         if small:
             break
     (here,) = e_step(work, [theta], by_cell=True)
-    variance = float(max(effect[0], 0.0) + effect @ covariance @ effect)
+    # That labels weigh as many frames as a stay has makes none of them better known.
+    unsure = effect * np.sqrt([1, 1, 1, day.frames_a_look, day.frames_a_look, 1])
+    variance = float(max(effect[0], 0.0) + unsure @ covariance @ unsure)
     pull = np.array([0, 0, 0, 0.5 - theta.sensitivity, 0.5 - theta.specificity, 0])
     shift = float(effect @ covariance @ -pull) / max(here.trucks, 1e-9)
     here = _scaled(here, 1 + float(np.clip(shift, -0.25, 0.25)))

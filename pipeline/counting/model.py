@@ -18,6 +18,8 @@ _FRAME_CAP = 8.0
 # say otherwise. With fewer cells to a stay a stop cannot be told.
 _STOPS, _STOP_DWELLS = 0.002, 4.0
 _LEAST_CELLS = 2.0
+# How much more a labelled vehicle tells of the classifier than one that nobody judged.
+_LABELS_SAY = 4.0
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,15 @@ class ZoneDay:
         dwell: Dwell,
         shape: Floats,
     ) -> None:
+        held = cells.positives + cells.negatives
+        per_cell = float(held.sum()) / max(float(np.count_nonzero(held)), 1.0)
+        frames_a_stay = per_cell * dwell.mean_s / cells.width_s
         self.cells = cells
-        self.classifier = classifier
+        # Labels show one vehicle each. All frames of a day's vehicle err together, and what it is
+        # nobody said: taken one by one, cars that look a little like trucks outvote every label.
+        self.frames_a_look = max(frames_a_stay / params.looks, 1.0) if params.looks else 1.0
+        said = _LABELS_SAY if params.looks else 1.0
+        self.classifier = classifier.weighing(self.frames_a_look * said)
         self.params = params
         self.dwell = dwell
         self.shape = shape
@@ -104,10 +113,8 @@ class ZoneDay:
         self.calm = dwell.mean_s / cells.width_s * seen / max(float(seen.sum()), 1.0)
         self.free = np.ones(6, dtype=bool)
         self.free[5] = params.clump_sd > 0
-        held = cells.positives + cells.negatives
-        per_cell = float(held.sum()) / max(float(np.count_nonzero(held)), 1.0)
         self.still = _standstill(dwell.mean_s / cells.width_s)
-        self.may_flicker = per_cell * dwell.mean_s / cells.width_s >= params.flicker_samples
+        self.may_flicker = frames_a_stay >= params.flicker_samples
 
     def start(self) -> Theta:
         """Return a first guess: Rogan-Gladen prevalence over dwell."""

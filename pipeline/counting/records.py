@@ -103,6 +103,15 @@ class Classifier:
         """P(negative | no truck), posterior mean under Jeffreys' prior."""
         return (self.tn + 0.5) / (self.tn + self.fp + 1.0)
 
+    def weighing(self, frames: float) -> Classifier:
+        """Return the same classifier, each of its labels worth so many frames.
+
+        >>> round(Classifier(0.2, tp=9, fn=1, fp=0, tn=99).weighing(50).sensitivity, 3)
+        0.899
+        """
+        counts = {name: frames * getattr(self, name) for name in ("tp", "fn", "fp", "tn")}
+        return replace(self, **counts)
+
 
 @dataclass(frozen=True)
 class Dwell:
