@@ -93,9 +93,7 @@ def learn(day: ZoneDay, rounds: int = 12) -> Fit:
         if small:
             break
     (here,) = e_step(work, [theta], by_cell=True)
-    # That labels weigh as many frames as a stay has makes none of them better known.
-    unsure = effect * np.sqrt([1, 1, 1, day.frames_a_look, day.frames_a_look, 1])
-    variance = float(max(effect[0], 0.0) + unsure @ covariance @ unsure)
+    variance = _variance(day, effect, covariance)
     pull = np.array([0, 0, 0, 0.5 - theta.sensitivity, 0.5 - theta.specificity, 0])
     shift = float(effect @ covariance @ -pull) / max(here.trucks, 1e-9)
     here = _scaled(here, 1 + float(np.clip(shift, -0.25, 0.25)))
@@ -128,7 +126,16 @@ def _blur(work: Work, theta: Theta, here: Pass) -> float:
     raised = theta.moved(np.array([lift, 0, 0, 0, 0, 0]))
     information, effect = _information(work, raised)
     covariance = _invert(information, work.day.free)
-    return math.sqrt(max(effect[0], 0.0) + float(effect @ covariance @ effect))
+    return math.sqrt(_variance(work.day, effect, covariance))
+
+
+def _variance(day: ZoneDay, effect: Floats, covariance: Floats) -> float:
+    """Return the count's variance: what the scores leave open, and not knowing the parameters.
+
+    That a label weighs as many frames as a look has makes no label better known.
+    """
+    unsure = effect * np.sqrt([1, 1, 1, day.frames_a_look, day.frames_a_look, 1])
+    return float(max(effect[0], 0.0) + unsure @ covariance @ unsure)
 
 
 def _finish(
