@@ -93,7 +93,7 @@ def learn(day: ZoneDay, rounds: int = 12) -> Fit:
         if small:
             break
     (here,) = e_step(work, [theta], by_cell=True)
-    variance = _variance(day, effect, covariance)
+    variance = variance_of(day, theta, information, effect, covariance)
     pull = np.array([0, 0, 0, 0.5 - theta.sensitivity, 0.5 - theta.specificity, 0])
     shift = float(effect @ covariance @ -pull) / max(here.trucks, 1e-9)
     here = _scaled(here, 1 + float(np.clip(shift, -0.25, 0.25)))
@@ -126,15 +126,23 @@ def _blur(work: Work, theta: Theta, here: Pass) -> float:
     raised = theta.moved(np.array([lift, 0, 0, 0, 0, 0]))
     information, effect = _information(work, raised)
     covariance = _invert(information, work.day.free)
-    return math.sqrt(_variance(work.day, effect, covariance))
+    return math.sqrt(variance_of(work.day, raised, information, effect, covariance))
 
 
-def _variance(day: ZoneDay, effect: Floats, covariance: Floats) -> float:
+def variance_of(
+    day: ZoneDay, theta: Theta, information: Floats, effect: Floats, covariance: Floats
+) -> float:
     """Return the count's variance: what the scores leave open, and not knowing the parameters.
 
-    That a label weighs as many frames as a look has makes no label better known.
+    Sensitivity and specificity are as unsure as if each label counted once, whatever its weight in
+    learning (:attr:`ZoneDay.label_weight`): no better known than by labels and scores, so.
     """
-    unsure = effect * np.sqrt([1, 1, 1, day.frames_a_look, day.frames_a_look, 1])
+    judge, weight = day.classifier, day.label_weight
+    rates = np.array([theta.sensitivity, theta.specificity])
+    labels = np.array([judge.tp + judge.fn, judge.tn + judge.fp]) * rates * (1 - rates)
+    known = np.maximum(np.diag(information)[3:5], 1e-9)
+    less = np.clip(known / np.maximum(known - (1 - 1 / weight) * labels, 1e-9), 1.0, weight)
+    unsure = effect * np.sqrt([1, 1, 1, *less, 1])
     return float(max(effect[0], 0.0) + unsure @ covariance @ unsure)
 
 

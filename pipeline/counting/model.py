@@ -97,11 +97,12 @@ class ZoneDay:
         per_cell = float(held.sum()) / max(float(np.count_nonzero(held)), 1.0)
         frames_a_stay = per_cell * dwell.mean_s / cells.width_s
         self.cells = cells
-        # Labels show one vehicle each. All frames of a day's vehicle err together, and what it is
-        # nobody said: taken one by one, cars that look a little like trucks outvote every label.
-        self.frames_a_look = max(frames_a_stay / params.looks, 1.0) if params.looks else 1.0
-        said = _LABELS_SAY if params.looks else 1.0
-        self.classifier = classifier.weighing(self.frames_a_look * said)
+        # All frames of a day's vehicle err together, and what it is nobody said: taken one by one,
+        # cars that look a little like trucks outvote every label. Sparse frames err by themselves.
+        self.label_weight = 1.0
+        if params.looks is not None and frames_a_stay >= params.flicker_samples:
+            self.label_weight = max(_LABELS_SAY * frames_a_stay / params.looks, 1.0)
+        self.classifier = classifier.weighing(self.label_weight)
         self.params = params
         self.dwell = dwell
         self.shape = shape

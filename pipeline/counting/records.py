@@ -152,8 +152,8 @@ class CountParams:
         flicker_samples: From this many samples per dwell on, false sights far briefer than a truck
             are told apart from trucks.
         looks: How many independent looks at a vehicle its frames are worth. A network errs on a
-            vehicle, not on a frame: ten frames of one bus are wrong together. ``None``: as many
-            as there are frames.
+            vehicle, not on a frame: ten frames of one bus are wrong together. So labels say more
+            of the network than a day's dense frames do. ``None``: as many as there are frames.
     """
 
     level: float = 0.95

@@ -170,6 +170,7 @@ def augmentation(kind: Kind, strength: float) -> Augment:
         slide=0.04 * s,
         light=1.0 * s,
         dusk=0.5 * s,
+        shadow=1.0 * s,
         rain=0.5 * s,
         glare=0.5 * s,
         blur=0.5 * s,

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from pipeline.counting import Classifier, PastHour, emq_prevalence, learn_profile
-from pipeline.counting.evidence import Evidence
+from pipeline.counting.evidence import Cells, Evidence
+from pipeline.counting.fit import variance_of
 from pipeline.counting.interval import truck_interval
+from pipeline.counting.model import ZoneDay
 from pipeline.counting.occupancy import arrivals, by_occupancy, rogan_gladen
 from pipeline.counting.profile import shape_of
-from pipeline.counting.records import Dwell
+from pipeline.counting.records import CountParams, Dwell
 from pipeline.counting.spans import by_hour, common, merged
 
 
@@ -74,3 +76,47 @@ def test_spans_by_hand() -> None:
     assert merged([(5, 8), (0, 2), (1, 3), (4, 4)]) == [(0, 3), (5, 8)]
     assert common([(0, 10)], [(5, 12), (-3, 1)]) == [(0, 1), (5, 10)]
     assert by_hour([(0.5, 2.5)], [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)]).tolist() == [0.5, 1.0, 0.5]
+
+
+def zone_day(hz: float, dwell_s: float, looks: float | None) -> ZoneDay:
+    """Two frames to a cell, none with a truck; labels: 20 of 25 trucks found, no false alarm."""
+    cells = Cells(
+        0.0,
+        2 / hz,
+        np.zeros(100),
+        np.full(100, 2.0),
+        np.zeros(100),
+        np.arange(100) < 99,
+        np.zeros(100, dtype=np.int64),
+    )
+    judge = Classifier(0.05, tp=20.0, fn=5.0, fp=0.0, tn=100.0)
+    return ZoneDay(cells, judge, CountParams(looks=looks), Dwell(dwell_s), np.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("hz", "dwell_s", "looks", "weight"),
+    [
+        (5.0, 2.4, 1.0, 48.0),  # 12 frames a stay are one look; four times
+        (5.0, 2.4, 3.0, 16.0),
+        (5.0, 2.4, None, 1.0),
+        (5.0, 2.4, 1000.0, 1.0),  # frames that err by themselves
+        (1.0, 4.0, 1.0, 1.0),  # too sparse: the day must be able to put labels right
+        (0.1, 10.0, 1.0, 1.0),
+    ],
+)
+def test_what_a_label_weighs(hz: float, dwell_s: float, looks: float | None, weight: float) -> None:
+    day = zone_day(hz, dwell_s, looks)
+    assert day.label_weight == pytest.approx(weight)
+    assert day.classifier.tp == pytest.approx(20 * weight)
+
+
+def test_a_label_counts_once_in_the_interval() -> None:
+    day = zone_day(5.0, 2.4, 1.0)
+    theta = day.start().moved(np.zeros(6))
+    rates = np.array([theta.sensitivity, theta.specificity])
+    # Of sensitivity the day itself says 6, the labels 25 x s (1 - s), 48 times over.
+    once = 25 * rates[0] * (1 - rates[0])
+    information = np.diag([1.0, 1, 1, 48 * once + 6, 1e6, 1])
+    effect = np.array([3.0, 0, 0, 2.0, 0, 0])
+    found = variance_of(day, theta, information, effect, np.linalg.inv(information))
+    assert found == pytest.approx(3.0 + 9.0 + 4.0 / (once + 6))

@@ -301,23 +301,33 @@ def test_what_stands_and_is_hardly_a_truck_is_not_listed_and_leaves_a_doubt() ->
     assert row.passages == ()
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_cars_that_look_a_little_like_trucks_do_not_outvote_the_labels(seed: int) -> None:
-    """Labels: 22 of 30 trucks found. 8 trucks at 0.96, and 80 cars at 0.02: 1.6 trucks more."""
-    rng = np.random.default_rng(seed)
-    p_truck = np.full(3600, 0.003) * np.exp(rng.normal(0, 0.3, 3600))
-    slots = rng.permutation(np.arange(20, 3560, 40))[:88]
-    for i, first in enumerate(slots):
-        looks_like = np.log(24.0) if i < 8 else np.log(0.02 / 0.98)
-        frames = int(rng.integers(9, 15))
-        logit = looks_like + rng.normal(0, 0.6) + rng.normal(0, 0.4, frames)
-        p_truck[first : first + frames] = 1 / (1 + np.exp(-logit))
+def test_cars_that_look_a_little_like_trucks_do_not_outvote_the_labels() -> None:
+    """Labels: 22 of 30 trucks found. 8 trucks at 0.96, and 80 cars at 0.02: 1.6 trucks more.
+
+    Where that cannot be told there is no count; not ten or more, as when frames were independent.
+    """
     span = [(0.0, 720.0)]
     judge = Classifier(0.057, tp=22.0, fn=8.2, fp=0.4, tn=246.6)
-    road = ZoneScores("a", "out", (np.arange(3600) + 0.5) / HZ, p_truck)
-    (row,) = count_day([road], span, span, HOURS[:1], judge, CountParams(looks=1.0)).movements
-    assert row.truck_count is not None
-    assert 7.5 < row.truck_count < 9.6
+    counts = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        p_truck = np.full(3600, 0.003) * np.exp(rng.normal(0, 0.3, 3600))
+        slots = rng.permutation(np.arange(20, 3560, 40))[:88]
+        for i, first in enumerate(slots):
+            looks_like = np.log(24.0) if i < 8 else np.log(0.02 / 0.98)
+            frames = int(rng.integers(9, 15))
+            logit = looks_like + rng.normal(0, 0.6) + rng.normal(0, 0.4, frames)
+            p_truck[first : first + frames] = 1 / (1 + np.exp(-logit))
+        road = ZoneScores("a", "out", (np.arange(3600) + 0.5) / HZ, p_truck)
+        (row,) = count_day([road], span, span, HOURS[:1], judge, CountParams(looks=1.0)).movements
+        if row.truck_count is not None:
+            assert row.lo is not None
+            assert row.hi is not None
+            assert row.lo <= 8 <= row.hi
+            counts.append(row.truck_count)
+    assert len(counts) >= 4
+    assert min(counts) > 7.5
+    assert max(counts) < 9.6
 
 
 def test_three_graded_frames_a_stay_are_enough() -> None:

@@ -161,13 +161,26 @@ def test_geometry_moves_crop_and_background_alike():
     assert torch.equal(moved[:, :3], moved[:, 3:])
 
 
-def test_rain_and_lamps_leave_the_background_alone():
+def test_rain_lamps_and_shadows_leave_the_background_alone():
     torch.manual_seed(0)
     x = torch.rand(32, 6, 20, 20)
-    for change in (augment.raining, augment.glowing):
+    for change in (augment.raining, augment.glowing, augment.shadowed):
         changed = change(x.clone(), 2.0)
         assert torch.equal(changed[:, 3:], x[:, 3:])
         assert not torch.equal(changed[:, :3], x[:, :3])
+
+
+def test_a_shadow_darkens_a_part_and_keeps_its_colour():
+    torch.manual_seed(0)
+    x = torch.rand(64, 3, 24, 36) * 0.9 + 0.1
+    share = augment.shadowed(x.clone(), 2.5) / x  # 0.4 of 2.5: every picture
+
+    assert float(share.max()) <= 1.0
+    assert torch.allclose(share.amin(dim=1), share.amax(dim=1), atol=1e-5)
+    darkest, shaded = share.amin(dim=(1, 2, 3)), (share < 0.9).float().mean(dim=(1, 2, 3))
+    assert float(darkest.min()) > 0.34  # at most 0.65 of the light is taken
+    assert float(shaded.max()) < 0.8
+    assert float((shaded > 0.02).float().mean()) > 0.8
 
 
 def test_turning_hues_repaints_a_truck_but_not_the_road():
