@@ -134,15 +134,16 @@ def variance_of(
 ) -> float:
     """Return the count's variance: what the scores leave open, and not knowing the parameters.
 
-    Sensitivity and specificity are as unsure as if each label counted once, whatever its weight in
-    learning (:attr:`ZoneDay.label_weight`): no better known than by labels and scores, so.
+    Labels may have weighed more than once in learning (:attr:`ZoneDay.label_weight`). Here each
+    counts once: what sensitivity and specificity are known by is the less, and their errors are the
+    larger by the root of it.
     """
     judge, weight = day.classifier, day.label_weight
     rates = np.array([theta.sensitivity, theta.specificity])
-    labels = np.array([judge.tp + judge.fn, judge.tn + judge.fp]) * rates * (1 - rates)
+    by_labels = np.array([judge.tp + judge.fn, judge.tn + judge.fp]) * rates * (1 - rates)
     known = np.maximum(np.diag(information)[3:5], 1e-9)
-    less = np.clip(known / np.maximum(known - (1 - 1 / weight) * labels, 1e-9), 1.0, weight)
-    unsure = effect * np.sqrt([1, 1, 1, *less, 1])
+    once = np.maximum(known - (1 - 1 / weight) * by_labels, known / weight)
+    unsure = effect * np.sqrt([1, 1, 1, *(known / once), 1])
     return float(max(effect[0], 0.0) + unsure @ covariance @ unsure)
 
 

@@ -109,8 +109,8 @@ class Classifier:
         >>> round(Classifier(0.2, tp=9, fn=1, fp=0, tn=99).weighing(50).sensitivity, 3)
         0.899
         """
-        counts = {name: frames * getattr(self, name) for name in ("tp", "fn", "fp", "tn")}
-        return replace(self, **counts)
+        tp, fn, fp, tn = (frames * n for n in (self.tp, self.fn, self.fp, self.tn))
+        return replace(self, tp=tp, fn=fn, fp=fp, tn=tn)
 
 
 @dataclass(frozen=True)

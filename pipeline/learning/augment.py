@@ -27,10 +27,10 @@ class Augment:
     ``zoom`` and ``slide`` (share of the side) jitter the geometry; ``light`` scales brightness,
     contrast and colour; ``paint`` turns hues, which repaints vehicles but no grey road; ``dusk``
     darkens, tints and adds grain; ``shadow`` casts the shadow of something outside; ``rain`` draws
-    streaks; ``glare`` adds headlights' glow; ``blur``
-    and ``noise`` soften and grain; ``erase`` blanks a square; ``between`` is how much the light may
-    differ between crop and background; ``trivial`` is the share of batches that get changes of any
-    kind and strength, one to a picture, in place of those of geometry, light and grain.
+    streaks; ``glare`` adds headlights' glow; ``blur`` and ``noise`` soften and grain; ``erase``
+    blanks a square; ``between`` is how much the light may differ between crop and background;
+    ``trivial`` is the share of batches that get changes of any kind and strength, one to a picture,
+    in place of those of geometry, light and grain.
     """
 
     flip: bool = False
@@ -162,8 +162,7 @@ def shadowed(x: Tensor, share: float) -> Tensor:
     if not len(shaded):
         return x
     crop = x[shaded, :3]
-    rows = torch.linspace(0, 1, x.shape[2], device=x.device)[None, None, :, None]
-    columns = torch.linspace(0, 1, x.shape[3], device=x.device)[None, None, None, :]
+    rows, columns = _places(x)
     down, right = rows - _draw(crop, 0, 1), columns - _draw(crop, 0, 1)
     angle, sharp = _draw(crop, 0, math.pi), _draw(crop, 15, 60)
     along = (right * torch.cos(angle) + down * torch.sin(angle)).abs() - _draw(crop, 0.1, 0.5)
@@ -179,8 +178,7 @@ def glowing(x: Tensor, share: float) -> Tensor:
     if not len(lit):
         return x
     crop = x[lit, :3]
-    rows = torch.linspace(0, 1, x.shape[2], device=x.device)[None, None, :, None]
-    columns = torch.linspace(0, 1, x.shape[3], device=x.device)[None, None, None, :]
+    rows, columns = _places(x)
     reach = _draw(crop, 0.03, 0.15)
     down = torch.exp(-((rows - _draw(crop, 0, 1)) ** 2) / reach**2)
     right = torch.exp(-((columns - _draw(crop, 0, 1)) ** 2) / reach**2)
@@ -262,6 +260,12 @@ def _chosen(x: Tensor, share: float) -> Tensor:
 def _draw(x: Tensor, low: float, high: float) -> Tensor:
     """Return one uniform number per picture, shaped ``[n, 1, 1, 1]``."""
     return torch.rand(len(x), 1, 1, 1, device=x.device) * (high - low) + low
+
+
+def _places(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how far down ``[1, 1, h, 1]`` and right ``[1, 1, 1, w]`` pixels lie, from 0 to 1."""
+    down, right = (torch.linspace(0, 1, side, device=x.device) for side in x.shape[2:])
+    return down[None, None, :, None], right[None, None, None, :]
 
 
 def _reflected(index: Tensor, size: int) -> Tensor:

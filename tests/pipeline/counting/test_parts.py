@@ -114,9 +114,9 @@ def test_a_label_counts_once_in_the_interval() -> None:
     day = zone_day(5.0, 2.4, 1.0)
     theta = day.start().moved(np.zeros(6))
     rates = np.array([theta.sensitivity, theta.specificity])
-    # Of sensitivity the day itself says 6, the labels 25 x s (1 - s), 48 times over.
-    once = 25 * rates[0] * (1 - rates[0])
-    information = np.diag([1.0, 1, 1, 48 * once + 6, 1e6, 1])
-    effect = np.array([3.0, 0, 0, 2.0, 0, 0])
+    # Of sensitivity the day itself says 6, of specificity 2; labels n s (1 - s), 48 times over.
+    once = np.array([25, 100]) * rates * (1 - rates)
+    information = np.diag([1.0, 1, 1, 48 * once[0] + 6, 48 * once[1] + 2, 1])
+    effect = np.array([3.0, 0, 0, 2.0, 1.0, 0])
     found = variance_of(day, theta, information, effect, np.linalg.inv(information))
-    assert found == pytest.approx(3.0 + 9.0 + 4.0 / (once + 6))
+    assert found == pytest.approx(3.0 + 9.0 + 4.0 / (once[0] + 6) + 1.0 / (once[1] + 2))
