@@ -183,6 +183,17 @@ def test_a_shadow_darkens_a_part_and_keeps_its_colour():
     assert float((shaded > 0.02).float().mean()) > 0.8
 
 
+def test_footage_is_shown_with_shadows_and_loose_pictures_are_not():
+    torch.manual_seed(0)
+    pixels = torch.full((32, 6, 24, 36), 200, dtype=torch.uint8)
+    strength = recipes.augmentation("footage", 1.0).shadow
+    shown = augment.Augment(shadow=strength)(pixels)
+
+    assert 0.1 < float((shown[:, :3].amin(dim=(1, 2, 3)) < 0.7).float().mean()) < 0.7  # 0.4 of them
+    assert torch.equal(shown[:, 3:], pixels[:, 3:].float().mul(1 / 255))
+    assert recipes.augmentation("photograph", 1.0).shadow == 0.0
+
+
 def test_turning_hues_repaints_a_truck_but_not_the_road():
     torch.manual_seed(0)
     turns = augment.hue_turns(50, 1.0, torch.device("cpu"))
