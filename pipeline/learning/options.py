@@ -99,7 +99,7 @@ class TrainOptions:
     padding: str = _knob("valid", "padding of the reference network", PADDINGS)
     init: str = _knob("kaiming", "initialisation of our own networks", INITS)
     weights: str | None = _knob(
-        None, "start from: imagenet, scene (rendered roads), a model id, or a .safetensors file"
+        None, "start from: none, imagenet, scene (rendered roads), a model id, a .safetensors file"
     )
     freeze: bool = _knob(False, "with weights: fit the head alone, in seconds")
     thaw: float = _knob(
@@ -121,7 +121,7 @@ class TrainOptions:
             value, choices = getattr(self, knob.name), knob.metadata["choices"]
             if choices and value is not None and value not in choices:
                 raise InputError(f"{knob.name} is {value!r}.", f"Choose {', '.join(choices)}.")
-        if (self.freeze or self.thaw) and not self.weights:
+        if (self.freeze or self.thaw) and self.weights in (None, "none"):
             raise InputError("freeze and thaw go on from weights.", "Give weights as well.")
         if self.freeze and self.thaw:
             raise InputError("freeze keeps still what thaw lets learn.", "Give one of them.")

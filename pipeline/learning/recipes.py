@@ -106,7 +106,11 @@ _STEPS: dict[str, dict[str, Any]] = {
 
 
 def resolve(options: TrainOptions, kind: Kind, n: int) -> TrainOptions:
-    """Fill every ``None`` of ``options`` for ``n`` labelled pictures of a kind."""
+    """Fill every ``None`` of ``options`` for ``n`` labelled pictures of a kind.
+
+    Of ``weights`` None is left, for a fresh start: what is known to go on from, and whether it is
+    of use, :mod:`train` says.
+    """
     recipe = {**_COMMON, **_RECIPES[kind]}
     if kind == "footage" and 0 in (options.self_training, options.rounds):
         recipe |= _LABELS_ALONE
@@ -123,6 +127,8 @@ def resolve(options: TrainOptions, kind: Kind, n: int) -> TrainOptions:
         filled["dropout"] = options.dropout or 0.0
         if options.learning_rate is not None:
             del filled["learning_rate"]
+    if options.weights == "none":
+        filled["weights"] = None
     return replace(options, **filled)
 
 

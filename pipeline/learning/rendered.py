@@ -1,8 +1,9 @@
 """Rendered crops: what a network may learn from, or be asked about, where every pixel is known.
 
 :class:`Schooling` teaches a network on random roads (:mod:`pipeline.scene.roads`) before it sees
-the first label: ``train --weights scene``, for where published weights cannot be downloaded. What
-that is worth stands in the README.
+the first label: ``train --weights scene``. For the network that footage gets by default it is done:
+its weights lie beside this module, and ``train --campaign`` starts from them. What that is worth
+stands in the README.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import tomllib
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,19 +25,22 @@ from pipeline.learning import checkpoints, pictures, recipes
 from pipeline.learning.classroom import Classroom, Course
 from pipeline.learning.fitting import Lesson
 from pipeline.learning.models import NetSpec, build
+from pipeline.learning.models.residual import SMALL_PX
 from pipeline.learning.options import TrainOptions
 from pipeline.progress import note
+from pipeline.store import write_bytes
 
 if TYPE_CHECKING:
     from pipeline.cameras import Registry
     from pipeline.scene import ScenePlan, Study
     from pipeline.store import Workspace
 
-ROADS = 250
+ROADS = 1500
 PER_ROAD = 32
 PASSES = 10
 SEED = 2017
 RECIPE = 2  # raised when the same network would learn something else
+HEIGHT, WIDTH = 96, 64
 LIKE = ("batch_norm", "activation", "pooling", "padding", "init", "device")
 
 
@@ -94,7 +99,11 @@ def _of_road(
 
 @dataclass(frozen=True)
 class Schooling:
-    """How a network of a kind is taught on rendered roads, and the name its weights go by."""
+    """How a network of a kind is taught on rendered roads, and the name its weights go by.
+
+    A residual network for crops of more than 64 pixels is the same for all of them (convolutions,
+    pooled): it is taught at the size of the demonstration's.
+    """
 
     options: TrainOptions
     spec: NetSpec
@@ -105,7 +114,10 @@ class Schooling:
         alike = {name: getattr(options, name) for name in LIKE}
         asked = TrainOptions(arch=options.arch, seed=SEED, epochs=PASSES, balance="none", **alike)
         taught = recipes.resolve(asked, "footage", ROADS * PER_ROAD)
-        return cls(taught, replace(spec, dropout=float(taught.dropout or 0.0), turns=False))
+        spec = replace(spec, dropout=float(taught.dropout or 0.0), turns=False)
+        if options.arch == "residual" and max(spec.height, spec.width) > SMALL_PX:
+            spec = replace(spec, height=HEIGHT, width=WIDTH)
+        return cls(taught, spec)
 
     @property
     def name(self) -> str:
@@ -114,12 +126,21 @@ class Schooling:
         said = json.dumps([RECIPE, self.options.as_json(), spec, ROADS, PER_ROAD], sort_keys=True)
         return f"{checkpoints.SCENE}{hashlib.blake2b(said.encode(), digest_size=5).hexdigest()}"
 
+    @property
+    def shipped(self) -> Path:
+        """Where this package has the weights, if it has them: as :meth:`hold` once made them."""
+        return Path(__file__).with_name(f"{self.name}{checkpoints.SUFFIX}")
+
     def hold(self, ws: Workspace) -> None:
-        """Teach the network unless its weights are in the workspace already.
+        """Bring the weights to the workspace unless they are there: shipped ones, or taught here.
 
         Killed, it goes on with teaching; crops are rendered again. ``--minutes`` does not bound it.
         """
-        if (ws.model(self.name) / checkpoints.WEIGHTS).is_file():
+        path = ws.model(self.name) / checkpoints.WEIGHTS
+        if path.is_file():
+            return
+        if self.shipped.is_file():
+            write_bytes(path, self.shipped.read_bytes())
             return
         build(self.options.arch, self.spec)  # refuses what cannot be, before roads are rendered
         note("weights from rendered roads: made once for such a network, kept in the workspace")

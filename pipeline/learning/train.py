@@ -64,6 +64,7 @@ def train_campaigns(
 ) -> str:
     """Train on the resolved labels of campaigns; return the model's id and make it current.
 
+    Footage's own network goes on from shipped weights, unless ``options`` name others or ``none``.
     Without ``set_current`` the model in use stays in use: a challenger is judged first.
 
     Raises:
@@ -80,6 +81,10 @@ def train_campaigns(
     if not footage:  # nor anything unlabelled
         options = _by_labels_alone(options)
     resolved = recipes.resolve(options, "footage", len(labelled))
+    if options.weights is None:
+        schooling = rendered.Schooling.of(resolved, spec_of(labelled, resolved))
+        if schooling.shipped.is_file():
+            resolved = replace(resolved, weights="scene")
     return _train(
         ws, labelled, resolved, "footage", campaigns, footage=footage, set_current=set_current
     )

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
-from pipeline import scene
-from pipeline.learning import checkpoints, rendered, train
-from pipeline.learning.models import NetSpec
+from pipeline import metrics, scene
+from pipeline.learning import checkpoints, fitting, recipes, rendered, train
+from pipeline.learning.models import NetSpec, build
 from pipeline.learning.options import TrainOptions
 from pipeline.store import Workspace
 
@@ -94,6 +95,39 @@ def test_training_starts_from_rendered_roads_made_once(few, blocks, tmp_path, mo
     again = TrainOptions(arch="lenet5", size=32, epochs=1, weights="scene", freeze=True, seed=1)
     other = train.train_images(ws, blocks, blocks / "labels.csv", again)
     assert checkpoints.load_card(ws, other)["options"]["weights"] == name
+
+
+def schooling(height, width):
+    options = recipes.resolve(TrainOptions(), "footage", 600)
+    return rendered.Schooling.of(options, NetSpec(6, height, width))
+
+
+def test_footages_own_network_is_shipped_for_every_size_of_crop(tmp_path, monkeypatch):
+    """A changed recipe has another name, and so needs weights taught anew: see the README."""
+    path = schooling(96, 64).shipped
+    assert path.is_file()
+    assert list(path.parent.glob("*.safetensors")) == [path]
+    assert schooling(70, 96).shipped == path
+    assert not schooling(64, 48).shipped.is_file()  # a network with more channels
+
+    monkeypatch.setattr(rendered, "lesson", None)
+    ws = Workspace(tmp_path)
+    schooling(70, 96).hold(ws)
+    assert (ws.model(path.stem) / checkpoints.WEIGHTS).read_bytes() == path.read_bytes()
+    net = build("residual", NetSpec(6, 70, 96))
+    checkpoints.start_from(ws, net, path.stem)
+    known = safetensors.torch.load(path.read_bytes())
+    assert set(known) == set(net.state_dict())
+
+
+def test_shipped_weights_know_trucks_on_roads_they_never_saw(tmp_path):
+    spec = replace(schooling(96, 64).spec, height=96, width=64)
+    unseen = rendered.lesson(spec, 12, 16, rendered.SEED + 1)
+    net = build("residual", spec).eval()
+    checkpoints.start_from(Workspace(tmp_path), net, str(schooling(96, 64).shipped))
+    truth, logits = unseen.target.numpy(), fitting.logits_of(net, unseen.pixels).numpy()
+    assert 40 < truth.sum() < 120
+    assert metrics.auc(truth, metrics.sigmoid(logits)).value > 0.98
 
 
 def test_a_lesson_is_a_function_of_its_numbers():

@@ -202,8 +202,22 @@ def test_without_footage_at_hand_labels_are_all_there_is(campaign, tmp_path, mon
     for ws in (campaign, Workspace(tmp_path)):
         train.train_campaigns(ws, ["first"])
 
-    said = [(o.optimiser, o.self_training, o.balance) for o in taught]
-    assert said == [("muon", 600, "size"), ("adamw", 0, "half")]
+    said = [(o.optimiser, o.self_training, o.balance, o.weights) for o in taught]
+    assert said == [("muon", 600, "size", "scene"), ("adamw", 0, "half", "scene")]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"weights": "none"}, {"size": 48}, {"background": False}, {"activation": "gelu"}],
+)
+def test_only_the_network_that_is_shipped_starts_from_rendered_roads(campaign, monkeypatch, asked):
+    taught = []
+    monkeypatch.setattr(
+        train, "_train", lambda _, __, options, *___, **____: taught.append(options)
+    )
+    train.train_campaigns(campaign, ["first"], TrainOptions(**asked))
+
+    assert [options.weights for options in taught] == [None]
 
 
 def test_no_instant_close_to_a_held_out_label_teaches_its_judge(campaign):
