@@ -120,14 +120,15 @@ def start_from(ws: Workspace, net: TruckNet, weights: str) -> None:
 def content_of(ws: Workspace, weights: str | None) -> str | None:
     """Return the digest of the file that ``weights`` (as in :func:`start_from`) name.
 
-    None for weights whose name says all: published ones, and those of rendered roads, which need
-    not be here yet.
+    None for a fresh start, and for weights that go by their name: published ones, and those of
+    rendered roads, which need not be here yet.
 
     Raises:
         NotFoundError: neither a model of that id nor such a file.
     """
-    from_file = weights is not None and weights.endswith(SUFFIX)
-    if not weights or (not from_file and weights.startswith(("imagenet", SCENE))):
+    if weights is None or weights == "none":
+        return None
+    if weights.startswith(("imagenet", SCENE)) and not weights.endswith(SUFFIX):
         return None
     digest = digests.digest_of(_weights_at(ws, weights))
     if digest is None:
@@ -141,14 +142,16 @@ def card_beside(ws: Workspace, weights: str | None) -> dict[str, Any]:
     A copy of a model's file has that model's card. Empty where there is none: imagenet, rendered
     roads, a file from elsewhere.
     """
-    path = _weights_at(ws, weights) if weights else None
-    if path is None:
+    if weights is None or weights == "none":
         return {}
+    path = _weights_at(ws, weights)
     if (path.parent / CARD).is_file():
         return read_object(path.parent / CARD)
     digest = digests.digest_of(path)
+    if digest is None:
+        return {}
     same = (m for m in ws.trained() if digest == digests.digest_of(ws.model(m) / WEIGHTS))
-    return next((load_card(ws, model_id) for model_id in same if digest), {})
+    return next((load_card(ws, model_id) for model_id in same), {})
 
 
 def _weights_at(ws: Workspace, weights: str) -> Path:
@@ -157,7 +160,8 @@ def _weights_at(ws: Workspace, weights: str) -> Path:
 
 def _no_weights(weights: str) -> NotFoundError:
     return NotFoundError(
-        f"no weights at {weights!r}.", "Give imagenet, scene, a model id or a .safetensors file."
+        f"no weights at {weights!r}.",
+        "Give none, imagenet, scene, a model id or a .safetensors file.",
     )
 
 

@@ -122,12 +122,15 @@ class Classroom:
         return net, result
 
     def _fresh(self, lesson: Lesson, seed: int) -> TruckNet:
-        """Return an untaught network, its first layer whitened where it has such a one."""
+        """Return a network as it starts: by what it goes on from, or untaught.
+
+        Then its first layer is whitened where it has such a one.
+        """
         weights = self.options.weights
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = build(self.options.arch, self.spec, imagenet=weights == "imagenet")
-        if weights and weights != "imagenet":
+        if weights not in (None, "none", "imagenet"):
             checkpoints.start_from(self.ws, net, weights)
         elif isinstance(net.body, WhitenedNet):
             whiten(net.body, lesson.pixels, self.spec.channels)

@@ -17,18 +17,6 @@ from pipeline.learning.options import TrainOptions
 from pipeline.learning.recipes import Kind
 from pipeline.progress import note
 
-_POOLED = ("reference", "lenet5", "cifar")
-_TAKEN_BY: dict[str, tuple[str, ...]] = {
-    "widen": ("whitened",),
-    "turns": ("whitened",),
-    "activation": ("mlp", *_POOLED, "residual"),
-    "pooling": _POOLED,
-    "batch_norm": _POOLED,
-    "padding": ("reference",),
-    "init": ("mlp", *_POOLED, "residual", "whitened"),
-}
-"""Networks that take an option; all take those that are not here."""
-
 
 @dataclass(frozen=True)
 class _Rule:
@@ -120,7 +108,7 @@ def refuse(options: TrainOptions, kind: Kind) -> None:
         for name in rule.names:
             if rule.holds(resolved, kind) and _asked(options, name, kind):
                 _fail(options, name, rule)
-    for name, takers in _TAKEN_BY.items():
+    for name, takers in recipes.TAKEN_BY.items():
         if arch in ARCHES and arch not in takers and _asked(options, name, kind):
             value = getattr(options, name)
             note(

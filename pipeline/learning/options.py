@@ -1,6 +1,7 @@
 """Every knob of training in one frozen, documented place. Each field is also a flag of ``train``.
 
-``None`` means "the recipe for the pictures at hand decides" (:mod:`recipes`). Help text
+``None`` means "the recipe for the pictures at hand decides" (:mod:`recipes`; of ``weights``
+:mod:`train`). Help text
 and choices of a flag stand in the field's metadata (``help``, ``choices``).
 """
 
@@ -99,7 +100,9 @@ class TrainOptions:
     padding: str = _knob("valid", "padding of the reference network", PADDINGS)
     init: str = _knob("kaiming", "initialisation of our own networks", INITS)
     weights: str | None = _knob(
-        None, "start from: none, imagenet, scene (rendered roads), a model id, a .safetensors file"
+        None,
+        "start from: none, imagenet, scene (rendered roads; what campaigns do where such weights"
+        " are shipped), a model id, a .safetensors file",
     )
     freeze: bool = _knob(False, "with weights: fit the head alone, in seconds")
     thaw: float = _knob(
@@ -122,7 +125,8 @@ class TrainOptions:
             if choices and value is not None and value not in choices:
                 raise InputError(f"{knob.name} is {value!r}.", f"Choose {', '.join(choices)}.")
         if (self.freeze or self.thaw) and self.weights in (None, "none"):
-            raise InputError("freeze and thaw go on from weights.", "Give weights as well.")
+            what = "freeze and thaw go on from weights."
+            raise InputError(what, "Give weights as well, such as scene.")
         if self.freeze and self.thaw:
             raise InputError("freeze keeps still what thaw lets learn.", "Give one of them.")
         for name, (low, high) in _RANGES.items():

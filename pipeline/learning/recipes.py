@@ -14,6 +14,18 @@ from pipeline.learning.options import TrainOptions
 
 Kind = Literal["thumbnail", "photograph", "footage"]
 
+_POOLED = ("reference", "lenet5", "cifar")
+TAKEN_BY: dict[str, tuple[str, ...]] = {
+    "widen": ("whitened",),
+    "turns": ("whitened",),
+    "activation": ("mlp", *_POOLED, "residual"),
+    "pooling": _POOLED,
+    "batch_norm": _POOLED,
+    "padding": ("reference",),
+    "init": ("mlp", *_POOLED, "residual", "whitened"),
+}
+"""Networks that take an option; all take those that are not here."""
+
 _COMMON: dict[str, Any] = {
     "optimiser": "adamw",
     "schedule": "cosine",
@@ -108,8 +120,7 @@ _STEPS: dict[str, dict[str, Any]] = {
 def resolve(options: TrainOptions, kind: Kind, n: int) -> TrainOptions:
     """Fill every ``None`` of ``options`` for ``n`` labelled pictures of a kind.
 
-    Of ``weights`` None is left, for a fresh start: what is known to go on from, and whether it is
-    of use, :mod:`train` says.
+    All but ``weights``: what there is to go on from, :mod:`train` knows.
     """
     recipe = {**_COMMON, **_RECIPES[kind]}
     if kind == "footage" and 0 in (options.self_training, options.rounds):
@@ -127,8 +138,6 @@ def resolve(options: TrainOptions, kind: Kind, n: int) -> TrainOptions:
         filled["dropout"] = options.dropout or 0.0
         if options.learning_rate is not None:
             del filled["learning_rate"]
-    if options.weights == "none":
-        filled["weights"] = None
     return replace(options, **filled)
 
 

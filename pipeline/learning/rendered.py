@@ -39,9 +39,15 @@ ROADS = 1500
 PER_ROAD = 32
 PASSES = 10
 SEED = 2017
+MOST_BYTES = 2**31  # of crops: large ones come from fewer roads
 RECIPE = 2  # raised when the same network would learn something else
-HEIGHT, WIDTH = 96, 64
-LIKE = ("batch_norm", "activation", "pooling", "padding", "init", "device")
+HEIGHT, WIDTH, LARGEST = 96, 64, 128
+LIKE = ("batch_norm", "activation", "pooling", "padding", "init")
+IDLE = (
+    *("background", "finish", "freeze", "minutes", "refit", "rounds", "self_training", "size"),
+    *("thaw", "trust", "weights"),
+)
+"""Options of a training on labels that have no bearing on this one."""
 
 
 def registry_of(plan: ScenePlan) -> Registry:
@@ -101,8 +107,8 @@ def _of_road(
 class Schooling:
     """How a network of a kind is taught on rendered roads, and the name its weights go by.
 
-    A residual network for crops of more than 64 pixels is the same for all of them (convolutions,
-    pooled): it is taught at the size of the demonstration's.
+    Residual networks for crops of 65 to 128 pixels have the same weights (convolutions, pooled):
+    one is taught, at the size of the demonstration's crops, and serves them all.
     """
 
     options: TrainOptions
@@ -111,19 +117,36 @@ class Schooling:
     @classmethod
     def of(cls, options: TrainOptions, spec: NetSpec) -> Schooling:
         """Return that of the network which ``options`` and ``spec`` ask for."""
-        alike = {name: getattr(options, name) for name in LIKE}
-        asked = TrainOptions(arch=options.arch, seed=SEED, epochs=PASSES, balance="none", **alike)
+        passed_over = {n for n, arches in recipes.TAKEN_BY.items() if options.arch not in arches}
+        alike = {name: getattr(options, name) for name in LIKE if name not in passed_over}
+        asked = TrainOptions(
+            arch=options.arch,
+            seed=SEED,
+            epochs=PASSES,
+            balance="none",
+            device=options.device,
+            **alike,
+        )
         taught = recipes.resolve(asked, "footage", ROADS * PER_ROAD)
-        spec = replace(spec, dropout=float(taught.dropout or 0.0), turns=False)
-        if options.arch == "residual" and max(spec.height, spec.width) > SMALL_PX:
+        plain = NetSpec(spec.channels, spec.height, spec.width)
+        kept = {name: getattr(plain, name) for name in {*passed_over, "turns"}}
+        spec = replace(spec, dropout=float(taught.dropout or 0.0), **kept)
+        if options.arch == "residual" and SMALL_PX < max(spec.height, spec.width) <= LARGEST:
             spec = replace(spec, height=HEIGHT, width=WIDTH)
         return cls(taught, spec)
 
     @property
+    def roads(self) -> int:
+        """How many roads it is taught on."""
+        of_one = PER_ROAD * self.spec.channels * self.spec.height * self.spec.width
+        return min(ROADS, max(1, MOST_BYTES // of_one))
+
+    @property
     def name(self) -> str:
         """A model id, for :func:`checkpoints.start_from`."""
+        told = {k: v for k, v in self.options.as_json().items() if k not in IDLE}
         spec = checkpoints.spec_json(self.spec)
-        said = json.dumps([RECIPE, self.options.as_json(), spec, ROADS, PER_ROAD], sort_keys=True)
+        said = json.dumps([RECIPE, told, spec, self.roads, PER_ROAD], sort_keys=True)
         return f"{checkpoints.SCENE}{hashlib.blake2b(said.encode(), digest_size=5).hexdigest()}"
 
     @property
@@ -145,6 +168,6 @@ class Schooling:
         build(self.options.arch, self.spec)  # refuses what cannot be, before roads are rendered
         note("weights from rendered roads: made once for such a network, kept in the workspace")
         room = Classroom(ws, self.name, self.options, self.spec, "footage")
-        net, _ = room.teach(Course("scene", lesson(self.spec, ROADS, PER_ROAD, SEED)))
+        net, _ = room.teach(Course("scene", lesson(self.spec, self.roads, PER_ROAD, SEED)))
         checkpoints.save_weights(ws, self.name, net)
         room.tidy()

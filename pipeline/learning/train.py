@@ -33,7 +33,11 @@ from pipeline.learning.training import Training, days_of, spec_of
 from pipeline.learning.unlabelled import footage_at_hand
 from pipeline.store import Workspace, write_bytes, write_json
 
-FOOTAGE_RECIPE, LOOSE_RECIPE = 19, 18  # raised when the same options begin to mean another training
+_STARTS = {
+    "scene": "from the shipped weights of rendered roads (--weights none: afresh)",
+    "none": "afresh: no weights of such a network are shipped",
+}
+FOOTAGE_RECIPE, LOOSE_RECIPE = 20, 18  # raised when the same options begin to mean another training
 
 
 def train_images(
@@ -48,6 +52,8 @@ def train_images(
     large = dataset.are_photographs(images_dir, labels_csv)
     kind: Kind = "photograph" if large else "thumbnail"
     idle.refuse(options, kind)
+    if options.weights == "none":  # of loose pictures that is what no word is
+        options = replace(options, weights=None)
     options = _as_wide_as_its_start(ws, options)
     size = options.size or default_size(options.arch) or recipes.side(kind, options.arch)
     options = replace(options, size=size)
@@ -83,8 +89,9 @@ def train_campaigns(
     resolved = recipes.resolve(options, "footage", len(labelled))
     if options.weights is None:
         schooling = rendered.Schooling.of(resolved, spec_of(labelled, resolved))
-        if schooling.shipped.is_file():
-            resolved = replace(resolved, weights="scene")
+        start = "scene" if schooling.shipped.is_file() else "none"
+        progress.note(f"train {resolved.arch}: starts {_STARTS[start]}")
+        resolved = replace(resolved, weights=start)
     return _train(
         ws, labelled, resolved, "footage", campaigns, footage=footage, set_current=set_current
     )
@@ -143,9 +150,10 @@ def _train(
     set_current: bool = True,
 ) -> str:
     schooling = None
-    if options.weights == "scene":
-        schooling = rendered.Schooling.of(options, spec_of(labelled, options))
-        options = replace(options, weights=schooling.name)
+    if options.weights and options.weights.startswith("scene"):
+        roads = rendered.Schooling.of(options, spec_of(labelled, options))
+        if options.weights in ("scene", roads.name):
+            schooling, options = roads, replace(options, weights=roads.name)
     read = footage if options.rounds and options.self_training else ()
     model_id = model_id_of(ws, labelled, options, kind, read)
     if not (ws.model(model_id) / checkpoints.CARD).is_file():

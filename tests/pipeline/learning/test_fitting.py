@@ -286,8 +286,8 @@ def test_weights_that_are_not_there_are_named(tmp_path):
     from pipeline.store import Workspace
 
     net = build("lenet5", NetSpec(3, 32, 32))
-    with pytest.raises(NotFoundError, match="no weights at 'none'"):
-        checkpoints.start_from(Workspace(tmp_path), net, "none")
+    with pytest.raises(NotFoundError, match="no weights at 'absent'"):
+        checkpoints.start_from(Workspace(tmp_path), net, "absent")
     (tmp_path / "x.safetensors").write_bytes(b"\x80\x04pickle")
     with pytest.raises(ModelError, match="is not a safetensors file"):
         checkpoints.start_from(Workspace(tmp_path), net, str(tmp_path / "x.safetensors"))

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from pipeline import metrics, scene
+from pipeline import digests, metrics, scene
 from pipeline.learning import checkpoints, fitting, recipes, rendered, train
 from pipeline.learning.models import NetSpec, build
 from pipeline.learning.options import TrainOptions
@@ -102,13 +102,16 @@ def schooling(height, width):
     return rendered.Schooling.of(options, NetSpec(6, height, width))
 
 
-def test_footages_own_network_is_shipped_for_every_size_of_crop(tmp_path, monkeypatch):
-    """A changed recipe has another name, and so needs weights taught anew: see the README."""
+def test_footages_own_network_is_shipped(tmp_path, monkeypatch):
+    """Another recipe or other bytes have another name: how they are made stands in the README."""
     path = schooling(96, 64).shipped
     assert path.is_file()
+    assert path.name == "scene-4ea479ee13.safetensors"
+    assert digests.digest_of(path) == "0992dc6e34a784e8bffd2352f79388ab"
     assert list(path.parent.glob("*.safetensors")) == [path]
     assert schooling(70, 96).shipped == path
     assert not schooling(64, 48).shipped.is_file()  # a network with more channels
+    assert not schooling(192, 64).shipped.is_file()  # larger than what was measured
 
     monkeypatch.setattr(rendered, "lesson", None)
     ws = Workspace(tmp_path)
@@ -118,16 +121,23 @@ def test_footages_own_network_is_shipped_for_every_size_of_crop(tmp_path, monkey
     checkpoints.start_from(ws, net, path.stem)
     known = safetensors.torch.load(path.read_bytes())
     assert set(known) == set(net.state_dict())
+    assert all(torch.equal(known[name], held) for name, held in net.state_dict().items())
 
 
 def test_shipped_weights_know_trucks_on_roads_they_never_saw(tmp_path):
-    spec = replace(schooling(96, 64).spec, height=96, width=64)
+    spec = schooling(96, 64).spec
     unseen = rendered.lesson(spec, 12, 16, rendered.SEED + 1)
     net = build("residual", spec).eval()
     checkpoints.start_from(Workspace(tmp_path), net, str(schooling(96, 64).shipped))
     truth, logits = unseen.target.numpy(), fitting.logits_of(net, unseen.pixels).numpy()
     assert 40 < truth.sum() < 120
     assert metrics.auc(truth, metrics.sigmoid(logits)).value > 0.98
+
+
+def test_large_crops_come_from_fewer_roads():
+    assert schooling(96, 64).roads == rendered.ROADS
+    # 2 GiB of 224 · 224 · 6 bytes are 222 times 32 crops.
+    assert schooling(224, 224).roads == 222
 
 
 def test_a_lesson_is_a_function_of_its_numbers():

@@ -116,6 +116,8 @@ def test_a_campaign_trains_scores_and_judges(campaign):
     model_id = train.train_campaigns(campaign, ["first"], options)
     card = checkpoints.load_card(campaign, model_id)
 
+    assert card["options"]["weights"] == "none"  # of crops this small none are shipped
+    assert train.train_campaigns(campaign, ["first"], TrainOptions(**card["options"])) == model_id
     assert card["input"]["channels"] == 6
     assert card["training_days"] == {"gate": ["2026-03-02"]}
     assert sum(card["held_out"].values()) == pytest.approx(40, abs=0.1)
@@ -207,17 +209,39 @@ def test_without_footage_at_hand_labels_are_all_there_is(campaign, tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    "asked",
-    [{"weights": "none"}, {"size": 48}, {"background": False}, {"activation": "gelu"}],
+    ("asked", "start"),
+    [
+        ({"weights": "none"}, "none"),
+        ({"size": 48}, "none"),
+        ({"background": False}, "none"),
+        ({"activation": "gelu"}, "none"),
+        ({"padding": "same", "widen": 2.0, "batch_norm": True, "finish": 2.0}, "scene"),
+    ],
 )
-def test_only_the_network_that_is_shipped_starts_from_rendered_roads(campaign, monkeypatch, asked):
+def test_what_is_shipped_is_started_from_where_it_fits(campaign, monkeypatch, asked, start):
     taught = []
     monkeypatch.setattr(
         train, "_train", lambda _, __, options, *___, **____: taught.append(options)
     )
     train.train_campaigns(campaign, ["first"], TrainOptions(**asked))
 
-    assert [options.weights for options in taught] == [None]
+    assert [options.weights for options in taught] == [start]
+
+
+def test_a_model_from_shipped_weights_is_made_again_elsewhere_by_its_card(campaign, tmp_path):
+    """The network goes on from them: what steps of almost no length leave is what was shipped."""
+    options = TrainOptions(epochs=1, rounds=0, learning_rate=1e-9, ema=0.0)
+    model_id = train.train_campaigns(campaign, ["first"], options)
+    net, card = checkpoints.load_model(campaign, model_id)
+    assert card["options"]["weights"].startswith("scene-")
+    shipped = checkpoints.empty_net(card)
+    checkpoints.start_from(campaign, shipped, card["options"]["weights"])
+    for after, before in zip(net.parameters(), shipped.parameters(), strict=True):
+        assert torch.allclose(after, before, atol=1e-5)
+
+    ws = Workspace(tmp_path / "elsewhere")
+    shutil.copytree(campaign.root, ws.root, ignore=shutil.ignore_patterns("models"))
+    assert train.train_campaigns(ws, ["first"], TrainOptions(**card["options"])) == model_id
 
 
 def test_no_instant_close_to_a_held_out_label_teaches_its_judge(campaign):

@@ -166,5 +166,7 @@ def test_blocks_that_join_make_epochs_dearer(
 def test_freeze_and_thaw_ask_for_weights() -> None:
     with pytest.raises(InputError, match="go on from weights"):
         TrainOptions(freeze=True)
+    with pytest.raises(InputError, match="go on from weights"):
+        TrainOptions(thaw=0.5, weights="none")
     with pytest.raises(InputError, match=r"thaw is 1\.5"):
         TrainOptions(thaw=1.5, weights="m")
