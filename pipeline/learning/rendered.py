@@ -129,8 +129,8 @@ class Schooling:
         )
         taught = recipes.resolve(asked, "footage", ROADS * PER_ROAD)
         plain = NetSpec(spec.channels, spec.height, spec.width)
-        kept = {name: getattr(plain, name) for name in {*passed_over, "turns"}}
-        spec = replace(spec, dropout=float(taught.dropout or 0.0), **kept)
+        reset = {name: getattr(plain, name) for name in {*passed_over, "turns"}}
+        spec = replace(spec, dropout=float(taught.dropout or 0.0), **reset)
         if options.arch == "residual" and SMALL_PX < max(spec.height, spec.width) <= LARGEST:
             spec = replace(spec, height=HEIGHT, width=WIDTH)
         return cls(taught, spec)

@@ -150,9 +150,9 @@ def _train(
     set_current: bool = True,
 ) -> str:
     schooling = None
-    if options.weights and options.weights.startswith("scene"):
+    if (options.weights or "").startswith("scene"):
         roads = rendered.Schooling.of(options, spec_of(labelled, options))
-        if options.weights in ("scene", roads.name):
+        if options.weights in ("scene", roads.name):  # the name is what a card shows
             schooling, options = roads, replace(options, weights=roads.name)
     read = footage if options.rounds and options.self_training else ()
     model_id = model_id_of(ws, labelled, options, kind, read)

@@ -80,7 +80,7 @@ def count_ours(root: Path, clips: Path, truths: dict[str, Row]) -> dict[str, Row
         trucks = sum(p["trucks"] for p in passages)
         found[name] = {
             "count": round(trucks, 2),
-            "refused": rows[0]["truck_count"] is None and not passages,
+            "refused": rows[0]["truck_count"] is None,
             "cpu_s": round(cpu_s() - before, 3),
         }
     return found
@@ -177,7 +177,7 @@ def as_text(found: Row) -> str:
         f"CPU seconds, {found['hz']:g} frames a second: {cpu['ours']:g} and {cpu['peer']:g}"
     )
     if refused := [row["clip"] for row in found["clips"] if row["ours"]["refused"]]:
-        lines.append(f"ours makes no count of {', '.join(refused)}: 0 here stands for null")
+        lines.append(f"ours publishes no count of {', '.join(refused)}: its passages are shown")
     return "\n".join(lines)
 
 

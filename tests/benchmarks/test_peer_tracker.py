@@ -196,4 +196,4 @@ def test_errors_are_summed_by_clip(peer: ModuleType) -> None:
     assert found["trucks"] == 1
     text = peer.as_text({**found, "hz": 10.0})
     assert "over 1 trucks: ours 0.35" in text
-    assert "no count of b: 0 here" in text
+    assert "publishes no count of b: its passages" in text

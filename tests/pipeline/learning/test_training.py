@@ -218,7 +218,7 @@ def test_without_footage_at_hand_labels_are_all_there_is(campaign, tmp_path, mon
         ({"padding": "same", "widen": 2.0, "batch_norm": True, "finish": 2.0}, "scene"),
     ],
 )
-def test_what_is_shipped_is_started_from_where_it_fits(campaign, monkeypatch, asked, start):
+def test_what_is_shipped_is_started_from_where_it_fits(campaign, monkeypatch, capsys, asked, start):
     taught = []
     monkeypatch.setattr(
         train, "_train", lambda _, __, options, *___, **____: taught.append(options)
@@ -226,6 +226,9 @@ def test_what_is_shipped_is_started_from_where_it_fits(campaign, monkeypatch, as
     train.train_campaigns(campaign, ["first"], TrainOptions(**asked))
 
     assert [options.weights for options in taught] == [start]
+    said = capsys.readouterr().err
+    assert ("starts afresh: no weights" in said) == (start == "none" != asked.get("weights"))
+    assert ("starts from the shipped weights" in said) == (start == "scene")
 
 
 def test_a_model_from_shipped_weights_is_made_again_elsewhere_by_its_card(campaign, tmp_path):
