@@ -240,8 +240,7 @@ def _text(rows: list[dict[str, Any]], files: dict[str, str]) -> str:
     lines += [
         f"in all: {whole.counted:.1f} counted, {whole.truth} true ({whole.error:+.1%}); "
         f"{whole.held} of {len(rows)} intervals hold the truth",
-        "rendered footage, simulated crowd; model, counts and intervals are real "
-        "(training as it says above: from shipped weights that know other rendered roads)",
+        "rendered footage, simulated crowd; model, counts and intervals are real",
         *(f"{name:<9} {path}" for name, path in files.items()),
     ]
     return "\n".join(lines)

@@ -122,9 +122,9 @@ class Classroom:
         return net, result
 
     def _fresh(self, lesson: Lesson, seed: int) -> TruckNet:
-        """Return a network as it starts: by what it goes on from, or untaught.
+        """Return a network as it starts: with the weights that it goes on from, or untaught.
 
-        Then its first layer is whitened where it has such a one.
+        If untaught, its first layer is whitened where it has such a one.
         """
         weights = self.options.weights
         with torch.random.fork_rng(devices=[]):

@@ -1,8 +1,8 @@
 """Every knob of training in one frozen, documented place. Each field is also a flag of ``train``.
 
 ``None`` means "the recipe for the pictures at hand decides" (:mod:`recipes`; of ``weights``
-:mod:`train`). Help text
-and choices of a flag stand in the field's metadata (``help``, ``choices``).
+:mod:`train`). Help text and choices of a flag stand in the field's metadata (``help``,
+``choices``).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import digests, progress
+from pipeline import digests
 from pipeline.errors import InputError
 from pipeline.learning import checkpoints, dataset, engines, idle, recipes, rendered, taught
 from pipeline.learning.card_page import as_markdown
@@ -31,12 +31,9 @@ from pipeline.learning.options import TrainOptions
 from pipeline.learning.recipes import Kind
 from pipeline.learning.training import Training, days_of, spec_of
 from pipeline.learning.unlabelled import footage_at_hand
+from pipeline.progress import note
 from pipeline.store import Workspace, write_bytes, write_json
 
-_STARTS = {
-    "scene": "from the shipped weights of rendered roads (--weights none: afresh)",
-    "none": "afresh: no weights of such a network are shipped",
-}
 FOOTAGE_RECIPE, LOOSE_RECIPE = 20, 18  # raised when the same options begin to mean another training
 
 
@@ -52,8 +49,6 @@ def train_images(
     large = dataset.are_photographs(images_dir, labels_csv)
     kind: Kind = "photograph" if large else "thumbnail"
     idle.refuse(options, kind)
-    if options.weights == "none":  # of loose pictures that is what no word is
-        options = replace(options, weights=None)
     options = _as_wide_as_its_start(ws, options)
     size = options.size or default_size(options.arch) or recipes.side(kind, options.arch)
     options = replace(options, size=size)
@@ -87,11 +82,6 @@ def train_campaigns(
     if not footage:  # nor anything unlabelled
         options = _by_labels_alone(options)
     resolved = recipes.resolve(options, "footage", len(labelled))
-    if options.weights is None:
-        schooling = rendered.Schooling.of(resolved, spec_of(labelled, resolved))
-        start = "scene" if schooling.shipped.is_file() else "none"
-        progress.note(f"train {resolved.arch}: starts {_STARTS[start]}")
-        resolved = replace(resolved, weights=start)
     return _train(
         ws, labelled, resolved, "footage", campaigns, footage=footage, set_current=set_current
     )
@@ -149,11 +139,7 @@ def _train(
     footage: Sequence[Any] = (),
     set_current: bool = True,
 ) -> str:
-    schooling = None
-    if (options.weights or "").startswith("scene"):
-        roads = rendered.Schooling.of(options, spec_of(labelled, options))
-        if options.weights in ("scene", roads.name):  # the name is what a card shows
-            schooling, options = roads, replace(options, weights=roads.name)
+    options, schooling = _started(labelled, options, kind)
     read = footage if options.rounds and options.self_training else ()
     model_id = model_id_of(ws, labelled, options, kind, read)
     if not (ws.model(model_id) / checkpoints.CARD).is_file():
@@ -168,6 +154,30 @@ def _train(
     return model_id
 
 
+def _started(
+    labelled: Labelled, options: TrainOptions, kind: Kind
+) -> tuple[TrainOptions, rendered.Schooling | None]:
+    """Settle what networks go on from, and how those weights are had where roads teach them.
+
+    No word is a fresh start for loose pictures; for footage it is what is shipped, and ``none``
+    where nothing fits, so that a card's options make the same model anywhere.
+    """
+    asked = options.weights
+    if kind != "footage" and asked in (None, "none"):
+        return replace(options, weights=None), None
+    if asked is not None and not asked.startswith("scene"):
+        return options, None
+    roads = rendered.Schooling.of(options, spec_of(labelled, options))
+    if asked is None:
+        if not roads.shipped.is_file():
+            note(f"train {options.arch}: starts afresh: no weights of such a network are shipped")
+            return replace(options, weights="none"), None
+        note(f"train {options.arch}: starts from shipped weights (--weights none: afresh)")
+    elif asked not in ("scene", roads.name):  # a card shows the name; others are files
+        return options, None
+    return replace(options, weights=roads.name), roads
+
+
 def _run_by(ws: Workspace, model_id: str, engine: str, sample: NDArray[np.uint8]) -> None:
     """Have a model that is there already run by an engine, and say so where it was another.
 
@@ -179,7 +189,7 @@ def _run_by(ws: Workspace, model_id: str, engine: str, sample: NDArray[np.uint8]
     if engine != card["engine"]:
         graph = (ws.model(model_id) / checkpoints.ONNX).read_bytes()
         engines.save_quantised(ws, model_id, engine, graph, sample)
-        progress.note(f"{model_id}: scored by {engine} from now on, before by {card['engine']}")
+        note(f"{model_id}: scored by {engine} from now on, before by {card['engine']}")
         card |= {"engine": engine}
         write_bytes(ws.model(model_id) / CARD_PAGE, as_markdown(card).encode())
         write_json(ws.model(model_id) / checkpoints.CARD, card)

@@ -154,6 +154,16 @@ def test_weights_to_go_on_from_and_footage_are_told_apart_by_what_they_hold(
         id_from("no.safetensors")
 
 
+def test_a_fresh_start_is_what_loose_pictures_have_anyway(blocks, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "_teach", lambda *_: None)
+    ws, asked = Workspace(tmp_path), TrainOptions(arch="lenet5", epochs=1)
+    ids = [
+        train.train_images(ws, blocks, blocks / "labels.csv", replace(asked, weights=weights))
+        for weights in (None, "none")
+    ]
+    assert ids[0] == ids[1]
+
+
 def test_a_copy_of_a_models_weights_has_its_card(tmp_path):
     ws, copy = Workspace(tmp_path), tmp_path / "copies" / "start.safetensors"
     store.write_json(ws.model("bare") / checkpoints.CARD, {"model_id": "bare"})
